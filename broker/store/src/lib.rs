@@ -1,0 +1,24 @@
+//! The store remembers and never decides.
+//!
+//! Constraints:
+//! - [`EventStore`] is the whole seam: a broker never reaches around it, and an implementation knows no rule of delivery. Records and
+//!   rows are opaque bytes here.
+//! - The crate knows neither gRPC nor HTTP, and reads no clock: callers pass the time, so that a simulated history replays exactly.
+//! - Every implementation passes one suite, `testing::conformance`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`contract`] | the trait, its promises, and a drawing |
+//! | [`event`] | what is stored: [`NewEvent`], [`StoredEvent`], [`EventHead`] |
+//! | [`error`] | what can go wrong, one enum per operation |
+
+pub mod contract;
+pub mod error;
+pub mod event;
+
+pub use contract::{
+    Appended, BoxFuture, Claim, Claimed, Commit, DiskState, Duplicate, EventStore, Gap, GapCause, Micros, Offset, ReadBatch, ReadLimits,
+    Row, RowChange, SegmentState, Selection, Table, TypeSet,
+};
+pub use error::{AppendError, ClaimError, CommitError, ReadError};
+pub use event::{EventHead, HeadError, NewEvent, StoredEvent};

@@ -1,0 +1,26 @@
+//! What `build.rs` generates, one module per package and the wire flavour.
+//!
+//! Constraint: nothing here is written by hand; the comments come from the `.proto` files.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::cast_possible_truncation,
+    clippy::large_futures,
+    reason = "generated code: the oneof modules and service stubs have no comments, and its style is not ours"
+)]
+
+pub mod waypost {
+    pub mod v1 {
+        tonic::include_proto!("waypost.v1");
+    }
+}
+
+pub mod wire {
+    // The generated types below take precedence over those of the glob.
+    pub use crate::v1::*;
+
+    include!(concat!(env!("OUT_DIR"), "/wire/waypost.v1.rs"));
+}

@@ -13,6 +13,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// The most live leases of all sessions together.
     pub max_outstanding: u32,
+    /// The most bytes of events under lease, of all sessions together. One event is handed out even if it alone is larger.
+    pub max_outstanding_bytes: u64,
     /// The most unsettled events known at a time: leased, backing off and blocked. At the bound nothing more is read.
     pub max_unsettled: u32,
     /// How long the leases of a broken stream wait for their session, and those of before a restart for theirs.

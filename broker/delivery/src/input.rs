@@ -160,7 +160,7 @@ pub enum Action {
         /// Kept in the history.
         reason: String,
     },
-    /// Never deliver it again: a dead letter, with a reason.
+    /// Never deliver it again: a dead letter, with a reason. Late, it is accepted like an ack: no attempt can help, whoever holds it.
     Reject {
         /// Kept in the history.
         reason: String,

@@ -152,7 +152,7 @@ pub enum SettleOutcome {
     AlreadySettled,
     /// The event is a dead letter. An ack is noted there by the shell.
     DeadLettered,
-    /// The lease is lost, or the delivery is of before a seek or of another incarnation: it decides nothing any more.
+    /// A nack, release or extension whose lease is lost, or any settlement of a delivery of before a seek or of another incarnation.
     Stale,
     /// An output's id is taken by an event of other content; nothing was settled or published.
     OutputRefused,

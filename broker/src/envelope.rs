@@ -1,0 +1,239 @@
+//! An event as it is stored: checked, completed with its defaults, and encoded once.
+//!
+//! Constraints:
+//! - The body that the store keeps is `u32 little-endian length · encoded waypost.v1.Event · raw bytes as received`. The raw bytes (of a
+//!   webhook) are kept beside the event so that it can be typed again; they are never delivered.
+//! - What is delivered is a slice of the stored body: nothing decodes an event to hand it on.
+//! - The fingerprint covers what the sender sent and nothing that is filled in here: sending again under one id is recognised (P7).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use waypost_proto::{full_name, v1::JsonPayload, v1::Lineage, wire};
+use waypost_store::{EventHead, Micros, NewEvent};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{entropy::Entropy, limits};
+
+/// What is wrong with an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidEvent {
+    /// The field, as a path from the event.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+/// How duplicates of an event are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// A hash of what makes two events of one id the same; `None` for that of the event as it was sent.
+    pub fingerprint: Option<u128>,
+    /// How far back an event of the same source and id makes this one a duplicate; 0 for never.
+    pub window: Micros,
+}
+
+/// Fills in what the sender left out, checks the rest, and encodes the event for the store.
+///
+/// # Errors
+/// [`InvalidEvent`] names the first field that is wrong.
+pub fn seal(mut event: wire::Event, raw: &[u8], identity: Identity, now: Micros, entropy: &Entropy) -> Result<NewEvent, InvalidEvent> {
+    let fingerprint = identity.fingerprint.unwrap_or_else(|| xxh3_128(&event.encode_to_vec()));
+    complete(&mut event, now, entropy)?;
+    check(&event)?;
+
+    let lineage = event.lineage.as_ref().map_or("", |lineage| &lineage.correlation_id);
+    let head = EventHead::new(&event.source, &event.id, &event.r#type, &event.subject, &event.ordering_key, lineage)
+        .map_err(|error| invalid("", error.to_string()))?;
+    let length = event.encoded_len();
+    let encoded = u32::try_from(length).ok().filter(|_| length <= limits::MAX_EVENT_BYTES).ok_or_else(|| {
+        invalid("", format!("the event has {length} bytes encoded, at most {} are allowed; send a reference", limits::MAX_EVENT_BYTES))
+    })?;
+    let mut body = BytesMut::with_capacity(4 + length + raw.len());
+    body.put_u32_le(encoded);
+    event.encode_raw(&mut body);
+    body.put_slice(raw);
+    Ok(NewEvent { head, body: body.freeze(), fingerprint, dedup_window: identity.window })
+}
+
+/// The encoded event in a stored body: a slice of it. Empty if the body is none, which the store's checksums rule out.
+#[must_use]
+pub fn event(body: &Bytes) -> wire::EncodedEvent {
+    wire::EncodedEvent(split(body).map_or_else(Bytes::new, |(event, _)| event))
+}
+
+/// The raw bytes that came with the event; empty if it was not a webhook.
+#[must_use]
+pub fn raw(body: &Bytes) -> Bytes {
+    split(body).map_or_else(Bytes::new, |(_, raw)| raw)
+}
+
+fn split(body: &Bytes) -> Option<(Bytes, Bytes)> {
+    let (length, rest) = body.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= rest.len())?;
+    Some((body.slice(4..4 + length), body.slice(4 + length..)))
+}
+
+fn complete(event: &mut wire::Event, now: Micros, entropy: &Entropy) -> Result<(), InvalidEvent> {
+    if event.id.is_empty() {
+        event.id = entropy.uuid(now).to_string();
+    }
+    if event.r#type.is_empty() {
+        event.r#type = match &event.data {
+            Some(data) if full_name(&data.type_url) != <JsonPayload as prost::Name>::full_name() => full_name(&data.type_url).to_owned(),
+            _ => return Err(invalid("type", "is required when data is not set or is a JsonPayload")),
+        };
+    }
+    if event.time.is_none() {
+        event.time = Some(timestamp(now));
+    }
+    let lineage = event.lineage.get_or_insert_with(Lineage::default);
+    if lineage.correlation_id.is_empty() {
+        lineage.correlation_id.clone_from(&event.id);
+    }
+    Ok(())
+}
+
+fn check(event: &wire::Event) -> Result<(), InvalidEvent> {
+    if event.source.is_empty() {
+        return Err(invalid("source", "is required: a name or a URI-reference of who publishes, such as agents/route-planner"));
+    }
+    let lineage = event.lineage.as_ref();
+    let names = [
+        ("id", &*event.id),
+        ("source", &*event.source),
+        ("type", &*event.r#type),
+        ("ordering_key", &*event.ordering_key),
+        ("lineage.correlation_id", lineage.map_or("", |lineage| &*lineage.correlation_id)),
+        ("lineage.causation_id", lineage.map_or("", |lineage| &*lineage.causation_id)),
+    ];
+    for (field, value) in names {
+        check_text(field, value, limits::MAX_NAME_BYTES)?;
+    }
+    check_text("subject", &event.subject, limits::MAX_SUBJECT_BYTES)?;
+    if event.r#type.contains(|c: char| c == '*' || c.is_whitespace()) {
+        return Err(invalid(
+            "type",
+            format!("{:?} contains whitespace or a *; use a name such as logistics.v1.ShippingDelayed", event.r#type),
+        ));
+    }
+    check_attributes(event)
+}
+
+fn check_text(field: &str, value: &str, max: usize) -> Result<(), InvalidEvent> {
+    if value.len() > max {
+        return Err(invalid(field, format!("has {} bytes, at most {max} are allowed", value.len())));
+    }
+    match value.chars().find(|c| c.is_control()) {
+        Some(c) => Err(invalid(field, format!("contains the control character {c:?}"))),
+        None => Ok(()),
+    }
+}
+
+/// The names that CloudEvents or the mapping in event.proto give another meaning.
+const RESERVED_ATTRIBUTES: [&str; 14] = [
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "data",
+    "dataschema",
+    "datacontenttype",
+    "specversion",
+    "partitionkey",
+    "correlationid",
+    "causationid",
+    "wayposthops",
+    "database64",
+];
+
+fn check_attributes(event: &wire::Event) -> Result<(), InvalidEvent> {
+    if event.attributes.len() > limits::MAX_ATTRIBUTES {
+        return Err(invalid(
+            "attributes",
+            format!("has {} entries, at most {} are allowed", event.attributes.len(), limits::MAX_ATTRIBUTES),
+        ));
+    }
+    for (name, value) in &event.attributes {
+        let fits = (1..=limits::MAX_ATTRIBUTE_NAME_BYTES).contains(&name.len());
+        if !fits || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+            return Err(invalid("attributes", format!("{name:?} is not a name of 1 to 64 of a-z and 0-9")));
+        }
+        if RESERVED_ATTRIBUTES.contains(&&**name) {
+            return Err(invalid("attributes", format!("{name:?} is an attribute of its own; set that field of the event")));
+        }
+        if value.len() > limits::MAX_ATTRIBUTE_VALUE_BYTES {
+            let max = limits::MAX_ATTRIBUTE_VALUE_BYTES;
+            return Err(invalid("attributes", format!("the value of {name:?} has {} bytes, at most {max} are allowed", value.len())));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(field: &str, problem: impl Into<String>) -> InvalidEvent {
+    InvalidEvent { field: field.to_owned(), problem: problem.into() }
+}
+
+/// A protobuf timestamp of microseconds since the Unix epoch.
+#[must_use]
+pub fn timestamp(micros: Micros) -> prost_types::Timestamp {
+    let nanos = i32::try_from(micros % 1_000_000 * 1_000).unwrap_or_default();
+    prost_types::Timestamp { seconds: i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX), nanos }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    const IDENTITY: Identity = Identity { fingerprint: None, window: 0 };
+
+    fn minimal() -> wire::Event {
+        wire::Event { source: "agents/a".into(), r#type: "t".into(), ..wire::Event::default() }
+    }
+
+    #[test]
+    fn what_is_left_out_is_filled_in() {
+        let sealed = seal(minimal(), b"raw", IDENTITY, 1_500_000, &Entropy::seeded(1)).unwrap();
+        let event = event(&sealed.body).decode_event().unwrap();
+        assert_eq!(event.time, Some(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 }));
+        assert_eq!(event.lineage.unwrap().correlation_id, event.id);
+        assert_eq!((sealed.head.id(), sealed.head.correlation_id()), (&*event.id, &*event.id));
+        assert_eq!(raw(&sealed.body), "raw");
+    }
+
+    #[test]
+    fn p7_the_fingerprint_ignores_what_the_broker_fills_in() {
+        let entropy = Entropy::seeded(1);
+        let first = seal(minimal(), b"", IDENTITY, 1, &entropy).unwrap();
+        let again = seal(minimal(), b"", IDENTITY, 2, &entropy).unwrap();
+        let other = seal(wire::Event { subject: "s".into(), ..minimal() }, b"", IDENTITY, 2, &entropy).unwrap();
+        assert_eq!(first.fingerprint, again.fingerprint);
+        assert_ne!(first.fingerprint, other.fingerprint);
+        assert_ne!(first.head.id(), again.head.id());
+    }
+
+    #[test]
+    fn the_wrong_field_is_named() {
+        let cases: [(&str, wire::Event); 6] = [
+            ("source", wire::Event { source: String::new(), ..minimal() }),
+            ("type", wire::Event { r#type: String::new(), ..minimal() }),
+            ("type", wire::Event { r#type: "a.*".into(), ..minimal() }),
+            ("subject", wire::Event { subject: "x".repeat(1025), ..minimal() }),
+            ("id", wire::Event { id: "a\nb".into(), ..minimal() }),
+            ("attributes", wire::Event { attributes: [("Trace".to_owned(), String::new())].into(), ..minimal() }),
+        ];
+        for (field, event) in cases {
+            assert_eq!(seal(event, b"", IDENTITY, 1, &Entropy::seeded(1)).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_none_does_not_panic() {
+        for bytes in [&b""[..], b"abc", b"\xff\xff\xff\xffabc"] {
+            assert!(event(&Bytes::copy_from_slice(bytes)).0.is_empty());
+        }
+    }
+}

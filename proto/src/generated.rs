@@ -18,6 +18,42 @@ pub mod waypost {
     }
 }
 
+pub mod logistics {
+    pub mod v1 {
+        tonic::include_proto!("logistics.v1");
+    }
+}
+
+pub mod commerce {
+    pub mod v1 {
+        tonic::include_proto!("commerce.v1");
+    }
+}
+
+pub mod github {
+    pub mod v1 {
+        tonic::include_proto!("github.v1");
+    }
+}
+
+pub mod support {
+    pub mod v1 {
+        tonic::include_proto!("support.v1");
+    }
+}
+
+pub mod ops {
+    pub mod v1 {
+        tonic::include_proto!("ops.v1");
+    }
+}
+
+pub mod tasks {
+    pub mod v1 {
+        tonic::include_proto!("tasks.v1");
+    }
+}
+
 pub mod wire {
     // The generated types below take precedence over those of the glob.
     pub use crate::v1::*;

@@ -5,7 +5,7 @@
 //!
 //! - [`v1`]: events, the agent API and the admin API, as clients use them.
 //! - [`wire`]: the agent service for the server, which hands stored events on as bytes.
-//! - Payload packages follow.
+//! - [`logistics`], [`commerce`], [`github`], [`support`], [`ops`], [`tasks`]: payloads.
 //! - [`FILE_DESCRIPTOR_SET`] and [`PROTO_SOURCES`]: the contract as data.
 
 mod encoded;
@@ -16,6 +16,7 @@ pub mod wire;
 
 pub use event::{DataError, full_name};
 pub use generated::waypost::v1;
+pub use generated::{commerce, github, logistics, ops, support, tasks};
 
 /// What stands before the `/` in the type URL of a message.
 pub const TYPE_URL_PREFIX: &str = "type.googleapis.com";

@@ -119,20 +119,12 @@ fn hide_forwarded_events(set: &mut FileDescriptorSet) {
     assert_eq!(hidden, FORWARDING.len(), "each of {FORWARDING:?} must have one field of type {EVENT}");
 
     // prost-build wants to know every type that it meets. The bytes field tells it that this one is not Copy.
-    let bytes = FieldDescriptorProto {
-        name: Some("bytes".to_owned()),
-        number: Some(1),
-        r#type: Some(Type::Bytes.into()),
-        ..Default::default()
-    };
+    let bytes =
+        FieldDescriptorProto { name: Some("bytes".to_owned()), number: Some(1), r#type: Some(Type::Bytes.into()), ..Default::default() };
     set.file.push(FileDescriptorProto {
         name: Some("waypost/v1/encoded_event.proto".to_owned()),
         package: Some("waypost.v1".to_owned()),
-        message_type: vec![DescriptorProto {
-            name: Some("EncodedEvent".to_owned()),
-            field: vec![bytes],
-            ..Default::default()
-        }],
+        message_type: vec![DescriptorProto { name: Some("EncodedEvent".to_owned()), field: vec![bytes], ..Default::default() }],
         syntax: Some("proto3".to_owned()),
         ..Default::default()
     });

@@ -51,13 +51,7 @@ impl Message for EncodedEvent {
     }
 
     /// Puts the field back as it was read. Only tests and tools decode responses in this flavour, so it may copy.
-    fn merge_field(
-        &mut self,
-        tag: u32,
-        wire_type: WireType,
-        buf: &mut impl Buf,
-        ctx: DecodeContext,
-    ) -> Result<(), DecodeError> {
+    fn merge_field(&mut self, tag: u32, wire_type: WireType, buf: &mut impl Buf, ctx: DecodeContext) -> Result<(), DecodeError> {
         let mut whole = BytesMut::from(std::mem::take(&mut self.0));
         let before = whole.len();
         encode_key(tag, wire_type, &mut whole);
@@ -107,5 +101,27 @@ impl Name for Any {
 
     fn type_url() -> String {
         format!("{}/{}", crate::TYPE_URL_PREFIX, Self::full_name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wire_type_is_kept_in_order() {
+        let mut raw = Vec::new();
+        prost::encoding::uint64::encode(20, &u64::MAX, &mut raw);
+        fixed32::encode(21, &7, &mut raw);
+        fixed64::encode(3, &8, &mut raw);
+        prost::encoding::string::encode(1, &"id".to_owned(), &mut raw);
+        let decoded = EncodedEvent::decode(raw.as_slice()).unwrap();
+        assert_eq!(decoded.0, raw);
+        assert_eq!(decoded.encode_to_vec(), raw);
+    }
+
+    #[test]
+    fn cut_bytes_are_an_error() {
+        assert!(EncodedEvent::decode(&[0x0a, 5, b'x'][..]).is_err());
     }
 }

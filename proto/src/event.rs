@@ -3,9 +3,8 @@
 //! Constraints: a message of another type is never decoded by accident; an error says what was found and what to do.
 
 use prost::Name;
-use prost_types::Any;
 
-use crate::TYPE_URL_PREFIX;
+use crate::rpc::pack;
 use crate::v1::{Event, JsonPayload};
 
 /// Why the data of an event could not be read as a type.
@@ -33,8 +32,10 @@ pub enum DataError {
         wanted: String,
     },
     /// The data is said to be the message, but is not.
-    #[error("event {id:?} says that it carries {wanted}, but its bytes are not one ({source}); compare the versions of \
-             the .proto file on both sides")]
+    #[error(
+        "event {id:?} says that it carries {wanted}, but its bytes are not one ({source}); compare the versions of \
+             the .proto file on both sides"
+    )]
     Malformed {
         /// The event's id.
         id: String,
@@ -57,14 +58,7 @@ impl Event {
     /// The broker gives it an id and a time. Set an id when you may publish it more than once.
     #[must_use]
     pub fn of<T: Name>(source: impl Into<String>, data: &T) -> Self {
-        let type_url = format!("{TYPE_URL_PREFIX}/{}", T::full_name());
-        let value = data.encode_to_vec();
-        Self {
-            source: source.into(),
-            r#type: T::full_name(),
-            data: Some(Any { type_url, value }),
-            ..Self::default()
-        }
+        Self { source: source.into(), r#type: T::full_name(), data: Some(pack(data)), ..Self::default() }
     }
 
     /// An event from `source` that carries a JSON document as it is.
@@ -94,5 +88,45 @@ impl Event {
             return Err(DataError::OtherType { id, found: full_name(&data.type_url).to_owned(), wanted });
         }
         T::decode(data.value.as_slice()).map_err(|source| DataError::Malformed { id, wanted, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::v1::{TaskAssigned, TaskFailed};
+
+    fn task() -> TaskAssigned {
+        TaskAssigned { task_id: "TASK-42".into(), assigned_agent_id: "a".into(), ..Default::default() }
+    }
+
+    #[test]
+    fn data_comes_out_as_it_went_in() {
+        let event = Event::of("agents/a", &task());
+        assert_eq!(event.r#type, "tasks.v1.TaskAssigned");
+        assert_eq!(event.data.as_ref().unwrap().type_url, "type.googleapis.com/tasks.v1.TaskAssigned");
+        assert_eq!(event.data_as::<TaskAssigned>().unwrap(), task());
+    }
+
+    #[test]
+    fn another_type_is_refused_by_name() {
+        let error = Event::of("agents/a", &task()).data_as::<TaskFailed>().unwrap_err().to_string();
+        assert!(error.contains("carries tasks.v1.TaskAssigned, but tasks.v1.TaskFailed was asked for"), "{error}");
+    }
+
+    #[test]
+    fn missing_and_malformed_data_are_told_apart() {
+        let mut event = Event::of("agents/a", &task());
+        event.data.as_mut().unwrap().value = vec![0xff];
+        assert!(matches!(event.data_as::<TaskAssigned>(), Err(DataError::Malformed { .. })));
+        event.data = None;
+        assert!(matches!(event.data_as::<TaskAssigned>(), Err(DataError::Missing { .. })));
+    }
+
+    #[test]
+    fn json_keeps_its_bytes_and_its_type() {
+        let event = Event::of_json("agents/a", "com.example.thing", &br#"{"b":1,  "a":2}"#[..]);
+        assert_eq!(event.r#type, "com.example.thing");
+        assert_eq!(event.data_as::<JsonPayload>().unwrap().json, &br#"{"b":1,  "a":2}"#[..]);
     }
 }

@@ -6,12 +6,15 @@
 //! - [`v1`]: events, the agent API and the admin API, as clients use them.
 //! - [`wire`]: the agent service for the server, which hands stored events on as bytes.
 //! - [`logistics`], [`commerce`], [`github`], [`support`], [`ops`], [`tasks`]: payloads.
+//! - [`rpc`]: the google.rpc messages of error details.
 //! - [`FILE_DESCRIPTOR_SET`] and [`PROTO_SOURCES`]: the contract as data.
 
+#[cfg(test)]
+mod contract_tests;
 mod encoded;
 mod event;
-#[rustfmt::skip]
 mod generated;
+pub mod rpc;
 pub mod wire;
 
 pub use event::{DataError, full_name};

@@ -47,29 +47,27 @@ pub type Offset = u64;
 /// Microseconds since the Unix epoch, or a span of microseconds.
 pub type Micros = u64;
 
-/// The most items (records, events and row changes together) in one append or commit.
-pub const MAX_ITEMS_PER_WRITE: usize = 1_000;
-
-/// The most bytes in one append or commit, all items together. A frame of the log holds at least this much.
-pub const MAX_BYTES_PER_WRITE: usize = 4 * 1024 * 1024 - 64 * 1024;
-
 /// A durable log of events, the records of its subscriptions, and tables of opaque rows. See the [module](self) for its promises.
 pub trait EventStore: Send + Sync + 'static {
-    /// Makes events durable, in their order, and answers where each one is. `now` becomes `accepted_at`, unless the store already
-    /// gave a later one: acceptance times never go back.
+    /// Makes events durable, in their order, and answers where each one is, in the same order. `now` becomes `accepted_at`, unless the
+    /// store already gave a later one: acceptance times never go back, neither over a reopening nor after a trim.
     ///
     /// An event whose `(source, id)` was stored at most its [`NewEvent::dedup_window`] ago is not stored again; it is answered, once
-    /// the first is durable, with the first one's place. This also holds between the events of one call.
+    /// the first is durable, with the first one's place. This also holds between the events of one call. How long ago is counted from
+    /// the first one's `accepted_at` to the one that the new event would get. A duplicate does not prolong the memory of the first;
+    /// after the window the event is stored again and is the first from then on. A store need not remember an id for longer than the
+    /// window that its event was stored with, so a later event with a longer window may be stored again: keep one window per source.
     ///
-    /// Never uses the reserve: see [`DiskState`].
+    /// Never uses the reserve: see [`DiskState`]. What stores nothing (no events, or duplicates only) is answered by a full store too.
     fn append(&self, now: Micros, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>>;
 
     /// Makes records, events and row changes durable in one step. Answers where each event is.
     ///
-    /// Under a claim it may use the reserve. Without one it may not.
+    /// Under a claim it may use the reserve. Without one it may not, and may hold no records.
     ///
     /// Duplicate events are left out and answered with the first one's place, as in [`append`](Self::append). An event whose first
-    /// has other content refuses the whole commit with [`CommitError::Conflict`].
+    /// has other content refuses the whole commit with [`CommitError::Conflict`], also when that first is in the same commit. Where
+    /// several errors apply, the answer is the first of: too large, unclaimed, fenced, conflict, full.
     fn commit(&self, now: Micros, commit: Commit) -> BoxFuture<'_, Result<Vec<Appended>, CommitError>>;
 
     /// Makes the caller the one owner of a name (a subscription's key), and returns the records of that name, oldest first. A name
@@ -78,19 +76,24 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Reads events at or after `from`, oldest first, as far as `limits` allow. Cost is in proportion to what the selection matches,
     /// not to what lies between.
+    ///
+    /// A read may stop before its limits, but it returns an event if there is one, and always gets on: `next` is the tail, or beyond
+    /// `from`. Who wants everything reads until `next` is the tail. A gap is reported to every selection that it may hold a match of.
     fn read<'a>(&'a self, from: Offset, selection: &'a Selection, limits: ReadLimits) -> BoxFuture<'a, Result<ReadBatch, ReadError>>;
 
-    /// The offset after the newest durable event. It changes once per batch that became durable.
+    /// The offset after the newest durable event; 1 in an empty store. It changes, and wakes, once per batch with events that became
+    /// durable.
     fn tail(&self) -> watch::Receiver<Offset>;
 
-    /// The offset of the first event accepted at or after `time`; the tail if there is none.
+    /// The offset of the first event, of those that may still be read, accepted at or after `time`; the tail if there is none.
     fn offset_at(&self, time: Micros) -> BoxFuture<'_, Result<Offset, ReadError>>;
 
     /// Rows of a table with keys at or after `from`, in key order, at most `limit`.
     fn scan<'a>(&'a self, table: Table, from: &'a [u8], limit: usize) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
 
     /// Lets go of events before `before`, in units of the engine's choosing (whole segments), and answers the first offset that
-    /// may still be read. Which events may go is the caller's decision alone. The memory of their ids lasts until their dedup window ends.
+    /// may still be read: never beyond `before`, and never back. Which events may go is the caller's decision alone. The memory of their
+    /// ids lasts until their dedup window ends. The segment being written stays. A crash may bring trimmed segments back, whole.
     fn trim(&self, before: Offset) -> BoxFuture<'_, Result<Offset, ReadError>>;
 
     /// The state of the disk and of the log, as of now.
@@ -138,7 +141,7 @@ pub struct Claimed {
 /// What is to become durable in one step.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// Whose step this is. Records need one; rows and events alone may go without.
+    /// Whose step this is. Records (and `supersede`) need one; rows and events alone may go without.
     pub claim: Option<Claim>,
     /// Opaque records of the claim's owner.
     pub records: Vec<Bytes>,
@@ -162,9 +165,9 @@ pub enum RowChange {
 /// A key and an opaque value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// At most 1 KiB. Rows are kept in the order of their keys' bytes.
+    /// At most [`MAX_ROW_KEY_BYTES`](crate::limits::MAX_ROW_KEY_BYTES). Rows are kept in the order of their keys' bytes.
     pub key: Bytes,
-    /// At most 1 MiB and a half: an event and its history.
+    /// At most [`MAX_ROW_VALUE_BYTES`](crate::limits::MAX_ROW_VALUE_BYTES): an event and its history.
     pub value: Bytes,
 }
 
@@ -238,9 +241,10 @@ pub struct ReadLimits {
 pub struct ReadBatch {
     /// The events, oldest first.
     pub events: Vec<StoredEvent>,
-    /// Where to go on: everything of the selection before it is in `events` or in `gaps`. The tail when all was read.
+    /// Where to go on: everything of the selection from `from` up to it is in `events` or in `gaps`. When all was read, the tail; or
+    /// `from` itself, if that is beyond the tail.
     pub next: Offset,
-    /// What could not be served, oldest first.
+    /// What could not be served, oldest first, without overlaps, and within `from..next`.
     pub gaps: Vec<Gap>,
 }
 
@@ -276,15 +280,16 @@ pub struct DiskState {
     pub cap: u64,
     /// Bytes of `cap` that only commits under a claim may use.
     pub reserve: u64,
-    /// Whether an append of one event of the largest size would be refused now.
+    /// Whether an append of one event of the largest size ([`MAX_EVENT_BYTES`](crate::limits::MAX_EVENT_BYTES)) would be refused now.
     pub full: bool,
-    /// The first offset that may be read.
+    /// The first offset that may be read: before it, everything was trimmed. At most `next`.
     pub first: Offset,
     /// The offset after the newest durable event.
     pub next: Offset,
     /// The log in units that [`EventStore::trim`] lets go of, oldest first. The last is the one being written.
     pub segments: Vec<SegmentState>,
-    /// How far back every id is still remembered: an event accepted after this time has its duplicates found.
+    /// How far back every id is still remembered: an event accepted after this time has its duplicates found, until its window ends.
+    /// Moves only when ids had to be forgotten before that; 0 if none had to.
     pub dedup_since: Micros,
     /// How many times damage was found since the store was opened.
     pub damage: u64,

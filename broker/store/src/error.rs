@@ -41,7 +41,15 @@ pub enum CommitError {
     /// As for an append.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// Somebody else claimed the owner's name since. Nothing was written.
+    /// The commit holds records, or supersedes them, and says no owner. Nothing was written.
+    #[error("the commit holds {records} records (supersede: {supersede}) without a claim; records need one, from EventStore::claim")]
+    Unclaimed {
+        /// How many records it holds.
+        records: usize,
+        /// Whether it supersedes.
+        supersede: bool,
+    },
+    /// The claim is not the latest one of its owner: somebody else claimed the name since. Nothing was written.
     #[error("claim {epoch} of {owner:?} was superseded")]
     Fenced {
         /// The name.
@@ -50,11 +58,11 @@ pub enum CommitError {
         epoch: u64,
     },
     /// An event's source and id are taken by an event of other content. Nothing was written.
-    #[error("event {index} has the id of the event at offset {first}, but other content")]
+    #[error("event {index} has the id of the event at offset {first} (0: of the same commit), but other content")]
     Conflict {
         /// Which of the commit's events.
         index: usize,
-        /// Where the event that came first is.
+        /// Where the event that came first is; 0 if it is an earlier one of the same commit, which has no offset.
         first: Offset,
     },
 }

@@ -11,10 +11,15 @@
 //! | [`contract`] | the trait, its promises, and a drawing |
 //! | [`event`] | what is stored: [`NewEvent`], [`StoredEvent`], [`EventHead`] |
 //! | [`error`] | what can go wrong, one enum per operation |
+//! | [`limits`] | how large a write may be, checked alike by every implementation |
+//! | [`memory`] | a store in memory, whose disk outlives it: for tests, simulation and demonstrations |
+//! | `testing` | feature `testing`: the conformance suite, faulty stores, a disk whose power can be cut |
 
 pub mod contract;
 pub mod error;
 pub mod event;
+pub mod limits;
+pub mod memory;
 
 pub use contract::{
     Appended, BoxFuture, Claim, Claimed, Commit, DiskState, Duplicate, EventStore, Gap, GapCause, Micros, Offset, ReadBatch, ReadLimits,
@@ -22,3 +27,4 @@ pub use contract::{
 };
 pub use error::{AppendError, ClaimError, CommitError, ReadError};
 pub use event::{EventHead, HeadError, NewEvent, StoredEvent};
+pub use memory::{MemoryConfig, MemoryDisk, MemoryStore};

@@ -10,16 +10,20 @@
 //! |---|---|
 //! | [`contract`] | the trait, its promises, and a drawing |
 //! | [`event`] | what is stored: [`NewEvent`], [`StoredEvent`], [`EventHead`] |
+//! | [`embedded`] | a segmented log of our own, and SQLite for the tables |
 //! | [`error`] | what can go wrong, one enum per operation |
 //! | [`limits`] | how large a write may be, checked alike by every implementation |
 //! | [`memory`] | a store in memory, whose disk outlives it: for tests, simulation and demonstrations |
 //! | `testing` | feature `testing`: the conformance suite, faulty stores, a disk whose power can be cut |
 
 pub mod contract;
+pub mod embedded;
 pub mod error;
 pub mod event;
 pub mod limits;
 pub mod memory;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use contract::{
     Appended, BoxFuture, Claim, Claimed, Commit, DiskState, Duplicate, EventStore, Gap, GapCause, Micros, Offset, ReadBatch, ReadLimits,

@@ -4,7 +4,6 @@
 
 /// One deliberate defect of a store in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "read where it acts, set by tests alone"))]
 pub enum Defect {
     /// Writes are answered without a sync: a crash loses everything since the store was opened. (P1)
     AnswerBeforeDurable,

@@ -34,7 +34,6 @@ mod store;
 mod tests;
 
 pub use config::MemoryConfig;
-#[cfg(feature = "testing")]
 pub use defect::Defect;
 pub use disk::MemoryDisk;
 pub use store::MemoryStore;

@@ -2,3 +2,29 @@
 //!
 //! Constraints: `waypost.default.toml` is parsed as the defaults, so the documentation is what is executed; unknown keys are refused; a value
 //! that is wrong is reported with its key, what it is and what would be right; secrets are references, never values.
+//!
+//! A section is a struct without defaults of its own (they stand in the file) and a `check` that reports what is out of range or does not
+//! go together.
+
+mod limits;
+mod listen;
+mod load;
+mod log;
+mod problem;
+mod root;
+mod schemas;
+mod store;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use limits::LimitsConfig;
+pub use listen::{AdminConfig, AgentsConfig, EdgeConfig};
+pub use load::{DEFAULTS, LoadError, load, parse};
+pub use log::{LogConfig, LogFormat};
+pub use problem::{Findings, Problem, Problems};
+pub use root::Config;
+pub use schemas::SchemasConfig;
+pub use store::{Engine, RetentionConfig, StoreConfig};
+pub use value::{Address, InvalidValue, Secret, SecretError, SecretRef, Share, Size, Span};

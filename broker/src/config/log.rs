@@ -1,0 +1,35 @@
+//! What the broker says about itself.
+
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+use super::Findings;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The log, on standard error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is logged: a level, or directives such as `info,waypost_broker::ingress=debug`.
+    pub level: String,
+}
+
+impl LogConfig {
+    pub(super) fn check(&self, findings: &mut Findings) {
+        if let Err(error) = EnvFilter::try_new(&self.level) {
+            let help = "use error, warn, info, debug or trace, or directives such as \"info,waypost_broker::ingress=debug\"";
+            findings.wrong("level", format_args!("{:?}: {error}; {help}", self.level));
+        }
+    }
+}

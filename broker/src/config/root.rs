@@ -1,0 +1,56 @@
+//! The whole configuration, and what must go together across its sections.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::{AdminConfig, AgentsConfig, EdgeConfig, Findings, LimitsConfig, LogConfig, RetentionConfig, SchemasConfig, StoreConfig};
+
+/// Everything that an operator may set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where webhooks come in.
+    pub edge: EdgeConfig,
+    /// Where agents connect.
+    pub agents: AgentsConfig,
+    /// Where administrators connect.
+    pub admin: AdminConfig,
+    /// What remembers the events.
+    pub store: StoreConfig,
+    /// How long things are kept.
+    pub retention: RetentionConfig,
+    /// Bounds on what publishers and agents may do.
+    pub limits: LimitsConfig,
+    /// Message types beside the built-in ones.
+    pub schemas: SchemasConfig,
+    /// What the broker says about itself.
+    pub log: LogConfig,
+    /// The folder of the configuration file, where relative paths start; empty for the working directory.
+    #[serde(skip)]
+    pub base: PathBuf,
+}
+
+impl Config {
+    pub(super) fn check(&self, findings: &mut Findings) {
+        findings.within("edge", |findings| self.edge.check(findings));
+        findings.within("agents", |findings| self.agents.check(findings));
+        findings.within("admin", |findings| self.admin.check(findings));
+        findings.within("store", |findings| self.store.check(findings));
+        findings.within("retention", |findings| self.retention.check(findings));
+        findings.within("limits", |findings| self.limits.check(findings));
+        findings.within("log", |findings| self.log.check(findings));
+        self.check_listeners(findings);
+    }
+
+    fn check_listeners(&self, findings: &mut Findings) {
+        let listeners = [("edge", self.edge.listen), ("agents", self.agents.listen), ("admin", self.admin.listen)];
+        for (i, (section, address)) in listeners.iter().enumerate() {
+            let same = |(_, other): &&(&str, _)| other == address && address.get().port() != 0;
+            if let Some((other, _)) = listeners[..i].iter().find(same) {
+                let text = format!("{address} is the address of [{other}] as well; each listener needs a port of its own");
+                findings.wrong(&format!("{section}.listen"), text);
+            }
+        }
+    }
+}

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The most that [`Config::max_unsettled`] may be: a snapshot of so many events still fits into one commit. More counts as this.
+pub const MAX_UNSETTLED: u32 = 32_768;
+
 /// The limits of one subscription. Part of its Created and Updated records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -15,7 +18,8 @@ pub struct Config {
     pub max_outstanding: u32,
     /// The most bytes of events under lease, of all sessions together. One event is handed out even if it alone is larger.
     pub max_outstanding_bytes: u64,
-    /// The most unsettled events known at a time: leased, backing off and blocked. At the bound nothing more is read.
+    /// The most unsettled events known at a time: leased, backing off and blocked. At the bound nothing more is read. At most
+    /// [`MAX_UNSETTLED`].
     pub max_unsettled: u32,
     /// How long the leases of a broken stream wait for their session, and those of before a restart for theirs.
     pub resume_grace: Duration,

@@ -2,22 +2,30 @@
 
 use std::time::Duration;
 
-use crate::{Config, Offset, RequestId, SessionId, StreamId, Token};
+use crate::{Config, Offset, Read, RequestId, SessionId, StreamId, Token};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// The answer to [`Output::Read`](crate::Output::Read). Given once there is something to tell: a matching event, a gap, or the end
-    /// of the span that was asked for. Ignored if it does not answer the latest read.
+    /// of the span that was asked for. Ignored if it does not answer the standing read.
     Candidates {
-        /// Where the read began, as asked.
-        from: Offset,
+        /// What was asked.
+        read: Read,
         /// Matching events in offset order.
         events: Vec<Candidate>,
         /// Everything before it was examined.
         next: Offset,
         /// Spans (first, first after) that the store can no longer serve.
         gaps: Vec<(Offset, Offset)>,
+    },
+    /// The store can no longer serve a span, as found elsewhere than in a read for candidates: when an event was to be handed out.
+    /// Nothing happens if nothing in it is lost to the subscription, so it may be told more than once.
+    Gap {
+        /// The first offset.
+        from: Offset,
+        /// The first after them.
+        to: Offset,
     },
     /// What became of the commit in flight. A commit of unknown outcome is not told: the shell drops the machine and restores it.
     Commit(Commit),
@@ -77,21 +85,24 @@ pub enum Input {
     Update {
         /// Who waits for the answer.
         request: RequestId,
-        /// The first offset that the new filter decides about. Not before the frontier: what was examined stays as it was.
+        /// The first offset that the new filter decides about. Taken as the frontier if it is before it: what was examined stays as
+        /// it was. The same filter again changes the configuration alone.
         from: Offset,
         /// The new configuration.
         config: Config,
         /// The new filter, opaque.
         filter: Vec<u8>,
     },
-    /// Deliver dead letters again. Offsets that are no dead letters, or already on their way, are passed over.
+    /// Deliver dead letters again. Offsets that are no dead letters, or already on their way, are passed over; so is what exceeds one
+    /// commit or the room among the unsettled events. The answer names those that are on their way.
     Redrive {
         /// Who waits for the answer.
         request: RequestId,
         /// The dead letters.
         events: Vec<Candidate>,
     },
-    /// Forget dead letters for good. Offsets that are no dead letters, or on their way, are passed over.
+    /// Forget dead letters for good. Offsets that are no dead letters, or on their way, are passed over; so is what exceeds one commit.
+    /// The answer names those that are forgotten.
     Discard {
         /// Who waits for the answer.
         request: RequestId,

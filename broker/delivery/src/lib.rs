@@ -31,7 +31,7 @@ pub mod token;
 
 pub use config::{Config, RetryPolicy};
 pub use input::{Action, Candidate, Commit, Held, Input, Refusal, SessionLimits, Settlement};
-pub use output::{CloseReason, CommitPlan, Completion, Deliver, Output, Outputs, Read, RevokeReason, SettleOutcome};
+pub use output::{CloseReason, CommitPlan, Completion, Deliver, NotDone, Output, Outputs, Read, RevokeReason, SettleOutcome};
 pub use record::{Record, RecordError};
 pub use subscription::{RestoreError, Subscription};
 pub use time::Time;

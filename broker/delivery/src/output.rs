@@ -64,8 +64,8 @@ pub enum Output {
     Done {
         /// Who waits.
         request: RequestId,
-        /// The offsets it was about, where it names some (redriven, discarded). `Err` if the store refused; nothing changed then.
-        result: Result<Vec<Offset>, ()>,
+        /// The offsets it was about, where it names some (redriven, discarded). Nothing changed if it is an error.
+        result: Result<Vec<Offset>, NotDone>,
     },
 }
 
@@ -91,6 +91,8 @@ pub struct CommitPlan {
     pub supersede: bool,
     /// Acks whose outputs are to be appended in this step, in order.
     pub completions: Vec<Completion>,
+    /// Dead letters that end with this step, discarded or settled after a redrive: what is kept of them goes with it.
+    pub ended_dead_letters: Vec<Offset>,
 }
 
 /// An ack with outputs.
@@ -159,3 +161,20 @@ pub enum SettleOutcome {
     /// The store refused for now; nothing changed. Try again.
     Unavailable,
 }
+
+/// Why an administrative input changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    /// The store refused for now.
+    #[error("the store is unavailable; try again")]
+    Unavailable,
+    /// Too many filters wait for their offset to be reached.
+    #[error("{MAX_FILTERS} filters still wait for the subscription to be read up to where they begin; seek, or read on first")]
+    TooManyFilters,
+    /// The subscription was deleted.
+    #[error("the subscription was deleted")]
+    Deleted,
+}
+
+/// The most filters that may wait for their beginning.
+pub const MAX_FILTERS: usize = 32;

@@ -41,15 +41,8 @@ pub enum Record {
     Failed(Failure),
     /// Events that are done.
     Settled(Vec<Offset>),
-    /// An event set aside, for good until somebody redrives it. Its last attempt comes before it.
-    DeadLettered {
-        /// Which.
-        offset: Offset,
-        /// Why.
-        cause: DeadLetterCause,
-        /// What was tried.
-        history: Vec<Attempt>,
-    },
+    /// An event set aside, for good until somebody redrives it. There is no Failed for its last attempt: this tells it.
+    DeadLettered(DeadLetter),
     /// A dead letter on its way again, with a fresh count.
     Redriven(Redriven),
     /// Dead letters that were given up.
@@ -80,6 +73,21 @@ pub struct Failure {
     pub retry_at: Time,
     /// What happened.
     pub attempt: Attempt,
+}
+
+/// An event set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Which.
+    pub offset: Offset,
+    /// Why.
+    pub cause: DeadLetterCause,
+    /// How often it failed.
+    pub attempts: u32,
+    /// How many sessions it lost.
+    pub losses: u32,
+    /// The latest of what was tried, oldest first. The last line is what set it aside.
+    pub history: Vec<Attempt>,
 }
 
 /// One line of an event's history.
@@ -162,9 +170,13 @@ pub struct UnsettledEvent {
     pub bytes: u32,
     /// A hash of its ordering key.
     pub key: Option<u64>,
-    /// Not to be delivered before.
+    /// Not to be delivered before; [`Time::default`] if at once.
     pub retry_at: Time,
-    /// What was tried.
+    /// How often it failed.
+    pub attempts: u32,
+    /// How many sessions it lost.
+    pub losses: u32,
+    /// The latest of what was tried, oldest first.
     pub history: Vec<Attempt>,
     /// Whether it came out of the dead letters.
     pub redriven: bool,

@@ -15,3 +15,5 @@ pub mod config;
 pub mod entropy;
 pub mod envelope;
 pub mod limits;
+pub mod server;
+pub mod telemetry;

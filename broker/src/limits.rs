@@ -29,3 +29,5 @@ pub const DELIVERIES_TARGET_BYTES: usize = 256 * 1024;
 pub const HTTP2_MAX_FRAME_BYTES: u32 = 1024 * 1024;
 /// The most bytes of a token, encoded.
 pub const MAX_TOKEN_BYTES: usize = 128;
+/// The pause after a connection could not be accepted.
+pub const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);

@@ -1,0 +1,303 @@
+//! One listener: bind, accept, serve, drain.
+//!
+//! Constraints: no task outlives [`Listener::serve`]; when the stop token is cancelled nothing more is accepted, requests under way are
+//! finished, and what has not ended after the grace is cut.
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::server::TcpConnectInfo;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+use crate::limits;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else has it.
+    #[error("{key} = \"{address}\": another process listens there; stop it, or choose another port (0 takes a free one)")]
+    InUse {
+        /// The key of the configuration.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+    },
+    /// The operating system refuses.
+    #[error("{key} = \"{address}\": cannot listen there: {source}")]
+    Refused {
+        /// The key of the configuration.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+/// What a listener speaks, and its times.
+#[derive(Clone, Copy, Debug)]
+pub enum Protocol {
+    /// HTTP/1.1, for webhooks: whose head must be there within a time.
+    Webhooks {
+        /// How long the head may take. Also how long an idle connection is kept.
+        header_timeout: Duration,
+    },
+    /// HTTP/2 with keep-alive pings for gRPC; HTTP/1.1 as well, for gRPC-Web and plain requests.
+    Grpc {
+        /// The most calls of one connection at a time.
+        max_streams: u32,
+        /// A silent connection is pinged this often.
+        ping_interval: Duration,
+        /// A ping that is not answered for this long ends its connection.
+        ping_timeout: Duration,
+    },
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    protocol: Protocol,
+    max_connections: usize,
+}
+
+impl Listener {
+    /// Binds. `key` is the key of the configuration that an error names.
+    ///
+    /// # Errors
+    /// [`BindError`], which names the key and the address.
+    pub async fn bind(key: &'static str, address: SocketAddr, protocol: Protocol, max_connections: u32) -> Result<Self, BindError> {
+        let refused = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { key, address },
+            _ => BindError::Refused { key, address, source },
+        };
+        let socket = TcpListener::bind(address).await.map_err(refused)?;
+        let address = socket.local_addr().map_err(refused)?;
+        let max_connections = usize::try_from(max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Ok(Self { socket, address, protocol, max_connections })
+    }
+
+    /// Where it listens; the port is known even if it was to be any free one.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` is cancelled, then finishes what is under way, for at most `grace`. Requests carry
+    /// [`ConnectInfo<SocketAddr>`] and tonic's [`TcpConnectInfo`].
+    ///
+    /// Cancel safety: dropping it leaves the connections running until they end by themselves.
+    pub async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) {
+        let permits = Arc::new(Semaphore::new(self.max_connections));
+        let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
+        loop {
+            let next = async {
+                // Before accepting: a connection beyond the limit waits in the backlog of the operating system.
+                let permit = Arc::clone(&permits).acquire_owned().await;
+                (permit, self.socket.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                next = next => next,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let serving = connection(stream, peer, self.address, self.protocol, router.clone(), stop.clone());
+                    let cut = cut.clone();
+                    connections.spawn(async move {
+                        let _permit = permit;
+                        tokio::select! { () = cut.cancelled() => {}, () = serving => {} }
+                    });
+                }
+                Err(error) => {
+                    warn!(address = %self.address, %error, "a connection could not be accepted");
+                    // Out of file descriptors, mostly: without a pause this would spin until some are free.
+                    sleep(limits::ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self.socket);
+        connections.close();
+        if timeout(grace, connections.wait()).await.is_err() {
+            debug!(address = %self.address, open = connections.len(), "connections are cut after the grace");
+            cut.cancel();
+            connections.wait().await;
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, local: SocketAddr, protocol: Protocol, router: Router, stop: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%peer, %error, "TCP_NODELAY could not be set");
+    }
+    // hyper counts the header time from the first byte on; who sends none must not hold a connection either.
+    let first_byte = match protocol {
+        Protocol::Webhooks { header_timeout } => header_timeout,
+        Protocol::Grpc { ping_interval, .. } => ping_interval,
+    };
+    let mut byte = [0];
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return,
+        first = timeout(first_byte, stream.peek(&mut byte)) => if !matches!(first, Ok(Ok(1..))) { return },
+    }
+
+    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(TcpConnectInfo { local_addr: Some(local), remote_addr: Some(peer) });
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+    });
+    let builder = builder(protocol);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+        ended = serving.as_mut() => ended,
+    };
+    if let Err(error) = ended {
+        debug!(%peer, error, "a connection ended early");
+    }
+}
+
+fn builder(protocol: Protocol) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    match protocol {
+        Protocol::Webhooks { header_timeout } => {
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).half_close(false);
+            builder.http1_only()
+        }
+        Protocol::Grpc { max_streams, ping_interval, ping_timeout } => {
+            builder.http1().timer(TokioTimer::new());
+            builder
+                .http2()
+                .timer(TokioTimer::new())
+                .keep_alive_interval(ping_interval)
+                .keep_alive_timeout(ping_timeout)
+                .max_concurrent_streams(max_streams)
+                .max_frame_size(limits::HTTP2_MAX_FRAME_BYTES);
+            builder
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::Notify,
+    };
+
+    use super::*;
+
+    const WEBHOOKS: Protocol = Protocol::Webhooks { header_timeout: Duration::from_millis(200) };
+
+    async fn bind(max_connections: u32) -> Listener {
+        Listener::bind("edge.listen", "127.0.0.1:0".parse().unwrap(), WEBHOOKS, max_connections).await.unwrap()
+    }
+
+    async fn ask(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_its_key() {
+        let first = bind(1).await;
+        let error = Listener::bind("edge.listen", first.address(), WEBHOOKS, 1).await.unwrap_err().to_string();
+        assert!(error.contains("edge.listen") && error.contains(&first.address().to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_sends_no_head_is_cut_off_and_others_are_served() {
+        let listener = bind(1).await;
+        let address = listener.address();
+        let stop = CancellationToken::new();
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let serving = tokio::spawn(listener.serve(router, stop.clone(), Duration::ZERO));
+
+        // One says nothing, one stops in the middle of its head; each holds the only connection until it is cut.
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nHost").await.unwrap();
+        assert!(ask(address).await.ends_with("here"));
+        for cut in [&mut silent, &mut slow] {
+            let mut rest = Vec::new();
+            cut.read_to_end(&mut rest).await.unwrap_or_default();
+            assert!(!rest.ends_with(b"here"));
+        }
+        stop.cancel();
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_is_finished_and_nothing_more_is_accepted() {
+        let listener = bind(8).await;
+        let address = listener.address();
+        let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let stop = CancellationToken::new();
+        let handler = {
+            let (entered, leave) = (Arc::clone(&entered), Arc::clone(&leave));
+            move || async move {
+                entered.notify_one();
+                leave.notified().await;
+                "finished"
+            }
+        };
+        let serving = tokio::spawn(listener.serve(Router::new().route("/", get(handler)), stop.clone(), Duration::from_secs(60)));
+        let asking = tokio::spawn(ask(address));
+        entered.notified().await;
+        stop.cancel();
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        leave.notify_one();
+        assert!(asking.await.unwrap().ends_with("finished"));
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_is_cut_after_the_grace() {
+        let listener = bind(8).await;
+        let address = listener.address();
+        let entered = Arc::new(Notify::new());
+        let stop = CancellationToken::new();
+        let handler = {
+            let entered = Arc::clone(&entered);
+            move || async move {
+                entered.notify_one();
+                std::future::pending::<()>().await;
+            }
+        };
+        let serving = tokio::spawn(listener.serve(Router::new().route("/", get(handler)), stop.clone(), Duration::from_millis(1)));
+        let asking = tokio::spawn(ask(address));
+        entered.notified().await;
+        stop.cancel();
+        serving.await.unwrap();
+        assert_eq!(asking.await.unwrap(), "");
+    }
+}

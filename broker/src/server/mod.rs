@@ -1,0 +1,18 @@
+//! Sockets: three listeners that carry an axum router each, and the order in which they stop.
+//!
+//! Constraints: every connection is counted against a limit before it is accepted, must send something within the header time, and is
+//! closed when its peer stops answering; TCP_NODELAY is set on all (without it a small answer waits for the peer's delayed ACK); a gRPC
+//! service is a router like any other, so that there is one accept loop.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`listener`] | bind, accept, serve, drain |
+//! | [`health`] | `/healthz`, `/readyz` and what they go by |
+//! | [`signals`] | SIGTERM and SIGINT |
+
+pub mod health;
+pub mod listener;
+pub mod signals;
+
+pub use health::{Health, Readiness};
+pub use listener::{BindError, Listener, Protocol};

@@ -10,6 +10,7 @@
 //! | [`config`] | what an operator may set |
 //! | [`envelope`] | an event as it is stored: checked, completed, encoded once |
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod entropy;

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `waypost` program. Everything is in the library, so that tests reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    waypost_broker::cli::main()
+}

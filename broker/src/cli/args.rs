@@ -1,0 +1,140 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use super::tail::From;
+
+/// The event broker for software agents: webhooks come in signed, deliveries go out signed for.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+Try it:
+  waypost serve                                                   start a broker that keeps its events in ./waypost-data
+  waypost tail                                                    in a second terminal: watch events arrive
+  waypost publish tasks.v1.TaskFailed '{\"taskId\":\"T-1\"}'          in a third: publish one
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 ended by a second signal."
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a configuration, as `serve` does, without starting
+    #[command(after_help = "\
+Prints every problem, each with its file, line, key, and what would be right. Exit code 2 if there is one.
+
+Example:
+  waypost check --config waypost.toml")]
+    Check(ConfigArgs),
+    /// Print the commented default configuration
+    #[command(after_help = "\
+Example:
+  waypost defaults > waypost.toml")]
+    Defaults,
+    /// Follow events as they arrive
+    #[command(after_help = "\
+Nothing is settled or held up by it: it reads the log, and takes part in no subscription.
+
+Examples:
+  waypost tail                                    everything from now on
+  waypost tail --from earliest --once             everything that is kept, then end
+  waypost tail --type 'logistics.v1.*' --from 2h  of some types, beginning two hours ago
+  waypost tail --json | jq .data                  for programs: one JSON object a line")]
+    Tail(TailArgs),
+    /// Publish an event
+    #[command(after_help = "\
+A type that the broker knows is typed: the data must be its proto3 JSON, and is checked. Data of any other type is kept
+as the JSON it is. The answer comes once the event is durable.
+
+Examples:
+  waypost publish tasks.v1.TaskFailed '{\"taskId\": \"T-1\", \"reason\": \"no driver\"}'
+  waypost publish com.example.noticed @notice.json --subject desk/4 --id notice-17
+  echo '{\"n\": 1}' | waypost publish com.example.counted -")]
+    Publish(PublishArgs),
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigArgs {
+    /// The configuration file; without it, the defaults (see `waypost defaults`)
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the store keeps everything, instead of store.data_dir
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Where the broker is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BrokerArgs {
+    /// The broker's agent listener
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8481")]
+    pub agents: String,
+    /// Its admin listener, asked for message types that are not built in
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8482")]
+    pub admin: String,
+}
+
+/// What `tail` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TailArgs {
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// Only events of this type, or of types with this prefix (`logistics.v1.*`); may be repeated
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Only events of this source, or of sources with this prefix (`agents.*`); may be repeated
+    #[arg(long = "source", value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// Where to begin: new, earliest, an offset (42), a time (2026-01-31T12:00:00Z), or how long ago (10m, 2h, 7d)
+    #[arg(long, default_value = "new")]
+    pub from: From,
+    /// End at the last event there is, instead of waiting for more
+    #[arg(long)]
+    pub once: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `publish` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PublishArgs {
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// The type of the event, for example logistics.v1.ShippingDelayed
+    pub event_type: String,
+    /// The data as JSON; @FILE reads a file, - reads standard input
+    #[arg(value_name = "JSON|@FILE|-")]
+    pub data: String,
+    /// Who says so
+    #[arg(long, default_value = "cli")]
+    pub source: String,
+    /// What it is about
+    #[arg(long, default_value = "")]
+    pub subject: String,
+    /// Its id, by which a second copy is recognised; generated if not given
+    #[arg(long, default_value = "")]
+    pub id: String,
+    /// Events of one key are delivered in order
+    #[arg(long, value_name = "KEY", default_value = "")]
+    pub ordering_key: String,
+    /// The story that it belongs to
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub correlation_id: String,
+    /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,56 @@
+//! `waypost publish`: one event, typed by the broker's schema.
+
+use std::{fs, io};
+
+use serde_json::json;
+use waypost_proto::v1::{
+    Event, Lineage, PublishItem, PublishRequest, agent_service_client::AgentServiceClient, publish_result::Result as Published,
+};
+
+use super::{args::PublishArgs, connection, failure::Failure, types::Types};
+
+/// Publishes and prints where it is.
+///
+/// # Errors
+/// When the data cannot be read or is not of the type, and when the broker cannot be reached or refuses.
+pub async fn run(args: PublishArgs) -> Result<(), Failure> {
+    let text = read(&args.data)?;
+    let channel = connection::open(&args.broker.agents, "--agents").await?;
+    let data = Types::built_in(&args.broker.admin)?.from_json(&args.event_type, &text).await?;
+    let lineage = (!args.correlation_id.is_empty()).then(|| Lineage { correlation_id: args.correlation_id, ..Lineage::default() });
+    let event = Event {
+        id: args.id,
+        source: args.source,
+        r#type: args.event_type,
+        subject: args.subject,
+        ordering_key: args.ordering_key,
+        data: Some(data),
+        lineage,
+        ..Event::default()
+    };
+    let request = PublishRequest { items: vec![PublishItem { event: Some(event), ..PublishItem::default() }] };
+    let answer = AgentServiceClient::new(channel).publish(request).await.map_err(connection::refused)?.into_inner();
+    match answer.results.into_iter().next().and_then(|result| result.result) {
+        Some(Published::Accepted(accepted)) => {
+            if args.json {
+                println!("{}", json!({ "id": accepted.id, "offset": accepted.offset, "duplicate": accepted.duplicate }));
+            } else {
+                let was = if accepted.duplicate { "was there already" } else { "is durable" };
+                println!("event {} {was}, at offset {}", accepted.id, accepted.offset);
+            }
+            Ok(())
+        }
+        Some(Published::Refused(refused)) => Err(Failure::Failed(format!("the broker refuses the event: {}", refused.message))),
+        None => Err(Failure::Failed("the broker's answer holds no result".to_owned())),
+    }
+}
+
+fn read(data: &str) -> Result<String, Failure> {
+    match data.strip_prefix('@') {
+        Some(path) => fs::read_to_string(path).map_err(|error| Failure::Failed(format!("{path} cannot be read: {error}"))),
+        None if data == "-" => {
+            io::read_to_string(io::stdin()).map_err(|error| Failure::Failed(format!("standard input cannot be read: {error}")))
+        }
+        None => Ok(data.to_owned()),
+    }
+}

@@ -286,7 +286,8 @@ pub struct DiskState {
     pub first: Offset,
     /// The offset after the newest durable event.
     pub next: Offset,
-    /// The log in units that [`EventStore::trim`] lets go of, oldest first. The last is the one being written.
+    /// The log in units that [`EventStore::trim`] lets go of, oldest first, each beginning where the one before it ends. The last is the
+    /// one being written.
     pub segments: Vec<SegmentState>,
     /// How far back every id is still remembered: an event accepted after this time has its duplicates found, until its window ends.
     /// Moves only when ids had to be forgotten before that; 0 if none had to.

@@ -19,7 +19,9 @@ pub struct MemoryConfig {
     pub sync_delay: Duration,
     /// Whether offsets are left out now and then, as the contract allows.
     pub sparse: bool,
-    pub(super) defect: Option<Defect>,
+    /// Something to do wrong on purpose: a suite that does not notice is not a suite.
+    #[cfg(feature = "testing")]
+    pub defect: Option<Defect>,
 }
 
 impl Default for MemoryConfig {
@@ -32,20 +34,20 @@ impl Default for MemoryConfig {
             dedup_ids: 10_000_000,
             sync_delay: Duration::ZERO,
             sparse: false,
+            #[cfg(feature = "testing")]
             defect: None,
         }
     }
 }
 
 impl MemoryConfig {
-    /// The same, doing one thing wrong: a suite that does not notice is not a suite.
     #[cfg(feature = "testing")]
-    #[must_use]
-    pub fn with_defect(self, defect: Defect) -> Self {
-        Self { defect: Some(defect), ..self }
-    }
-
     pub(super) fn has(&self, defect: Defect) -> bool {
         self.defect == Some(defect)
+    }
+
+    #[cfg(not(feature = "testing"))]
+    pub(super) fn has(&self, _: Defect) -> bool {
+        false
     }
 }

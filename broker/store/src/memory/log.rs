@@ -68,7 +68,9 @@ impl Log {
     pub(super) fn push(&mut self, offset: Offset, accepted_at: Micros, event: NewEvent, segment_bytes: u64) {
         let bytes = Self::size_of(&event);
         if self.segments.back().is_none_or(|segment| segment.bytes > 0 && segment.bytes + bytes > segment_bytes) {
-            self.segments.push_back(SegmentState { first: offset, next: offset, bytes: 0, newest: accepted_at });
+            // From where the last one ends, so that offsets which were left out between them belong to one, too.
+            let first = self.tail();
+            self.segments.push_back(SegmentState { first, next: first, bytes: 0, newest: accepted_at });
         }
         if let Some(segment) = self.segments.back_mut() {
             segment.next = offset + 1;

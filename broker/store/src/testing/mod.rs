@@ -4,8 +4,10 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`conformance`] | one suite for every engine |
 //! | [`sim_disk`] | a disk whose power can be cut at any operation |
 
+pub mod conformance;
 pub mod sim_disk;
 
 pub use sim_disk::{Operation, SimDisk, Trouble};

@@ -1,5 +1,6 @@
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 //! What an operator sees who writes a configuration.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
 

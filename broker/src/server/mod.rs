@@ -8,11 +8,14 @@
 //! |---|---|
 //! | [`listener`] | bind, accept, serve, drain |
 //! | [`health`] | `/healthz`, `/readyz` and what they go by |
+//! | [`late`] | routes that are filled in once the store has recovered |
 //! | [`signals`] | SIGTERM and SIGINT |
 
 pub mod health;
+pub mod late;
 pub mod listener;
 pub mod signals;
 
 pub use health::{Health, Readiness};
+pub use late::LateRouter;
 pub use listener::{BindError, Listener, Protocol};

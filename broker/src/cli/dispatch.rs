@@ -1,0 +1,42 @@
+//! From the command line to the command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::{
+    args::{Args, Command},
+    check,
+    failure::Failure,
+    publish, tail,
+};
+
+/// Parses the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Check(args) => check::run(&args),
+        Command::Defaults => {
+            print!("{}", crate::config::DEFAULTS);
+            Ok(())
+        }
+        Command::Tail(args) => on_one_thread(tail::run(args)),
+        Command::Publish(args) => on_one_thread(publish::run(args)),
+    }
+}
+
+fn on_one_thread(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Failed(format!("the runtime could not be started: {error}")))?.block_on(command)
+}

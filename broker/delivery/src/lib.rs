@@ -20,20 +20,32 @@
 //! | [`config`] | the limits and the retry policy of one subscription |
 //! | [`record`] | the durable facts, with their frozen encoding |
 //! | [`subscription`] | the machine |
+//! | [`invariants`] | the promises, as checks of the machine's state |
+//! | [`defect`] | deliberate defects that the tests must catch |
 
 pub mod config;
+pub mod defect;
 pub mod input;
+pub mod invariants;
+mod lease;
 pub mod output;
+mod ranges;
 pub mod record;
+mod retry;
+mod session;
+mod state;
 pub mod subscription;
 pub mod time;
 pub mod token;
+mod unsettled;
 
 pub use config::{Config, RetryPolicy};
+pub use defect::Defect;
 pub use input::{Action, Candidate, Commit, Held, Input, Refusal, SessionLimits, Settlement};
+pub use invariants::Violation;
 pub use output::{CloseReason, CommitPlan, Completion, Deliver, NotDone, Output, Outputs, Read, RevokeReason, SettleOutcome};
 pub use record::{Record, RecordError};
-pub use subscription::{RestoreError, Subscription};
+pub use subscription::{RestoreError, Status, Subscription};
 pub use time::Time;
 pub use token::Token;
 

@@ -3,6 +3,8 @@
 //! Constraints: a record is written once and read by every later version. Kinds and field orders below are frozen; a new field needs
 //! a new version byte. Decoding never panics and never allocates more than the input's size justifies.
 
+mod codec;
+
 use crate::{Config, Offset, Time};
 
 /// One durable fact. The order of the log is the order in which they hold.
@@ -43,8 +45,8 @@ pub enum Record {
     Settled(Vec<Offset>),
     /// An event set aside, for good until somebody redrives it. There is no Failed for its last attempt: this tells it.
     DeadLettered(DeadLetter),
-    /// A dead letter on its way again, with a fresh count.
-    Redriven(Redriven),
+    /// Dead letters on their way again, with a fresh count.
+    Redriven(Vec<Redriven>),
     /// Dead letters that were given up.
     Discarded(Vec<Offset>),
     /// Offsets that can no longer be served.

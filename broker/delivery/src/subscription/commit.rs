@@ -1,0 +1,341 @@
+//! How decisions become commits, and how they take effect (P4, P5, P9).
+//!
+//! Constraints:
+//! - At most one commit is in flight; what is decided meanwhile goes into the next one, in its order.
+//! - A commit fits into one write of the store, with the outputs, dead letters and rows that the shell adds to it.
+//! - A snapshot is a commit of its own: nothing else is in flight then, so it is the state as it stands.
+
+use std::{collections::VecDeque, mem};
+
+use super::{Subscription, settle::Ask};
+use crate::{
+    Commit, CommitPlan, Completion, Defect, NotDone, Offset, Output, Outputs, Record, Refusal, RequestId, RevokeReason, SettleOutcome,
+    Time, Token,
+};
+
+/// The most items of one commit: records, outputs, and rows that the shell changes with them.
+pub(crate) const MAX_COMMIT_ITEMS: usize = 900;
+
+/// The most bytes of one commit, as far as the machine knows them. One decision goes alone, whatever its size.
+pub(crate) const MAX_COMMIT_BYTES: u64 = 3 * 1024 * 1024;
+
+/// A snapshot is due when the records since the last weigh more than this, and more than the last one did: so the log stays short,
+/// and a large state is not written again and again.
+const SNAPSHOT_WEIGHT: usize = 256 * 1024;
+
+/// What a record weighs beyond its bytes: a thousand of them make a snapshot due.
+const RECORD_WEIGHT: usize = 256;
+
+/// How long a commit that nobody asked for waits after it was refused.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A fact that is to become durable, and who wants it.
+#[derive(Clone, Debug)]
+pub(super) struct Decision {
+    fact: Record,
+    /// The event that it is about. Nothing else is decided about it before this is known.
+    event: Option<Offset>,
+    asked: Option<Asked>,
+    /// Outputs of an ack.
+    outputs: usize,
+    /// Bytes that the shell adds: of the outputs, or of the event that becomes a dead letter.
+    bytes: u64,
+}
+
+/// Who asked for a decision. What nobody asked for is tried until it is durable.
+#[derive(Clone, Debug)]
+enum Asked {
+    /// A settlement, by the delivery that it named.
+    Settlement(Completion, Token),
+    /// An administrative step, about these offsets.
+    Admin(RequestId, Vec<Offset>),
+}
+
+impl Decision {
+    pub(super) fn new(fact: Record) -> Self {
+        Self { fact, event: None, asked: None, outputs: 0, bytes: 0 }
+    }
+
+    pub(super) fn about(event: Offset, fact: Record) -> Self {
+        Self { event: Some(event), ..Self::new(fact) }
+    }
+
+    pub(super) fn asked_by(self, who: Completion, token: Token) -> Self {
+        Self { asked: Some(Asked::Settlement(who, token)), ..self }
+    }
+
+    pub(super) fn administrative(request: RequestId, offsets: Vec<Offset>, fact: Record) -> Self {
+        Self { asked: Some(Asked::Admin(request, offsets)), ..Self::new(fact) }
+    }
+
+    pub(super) fn with_outputs(self, count: u32, bytes: u64) -> Self {
+        Self { outputs: usize::try_from(count).unwrap_or(usize::MAX), bytes, ..self }
+    }
+
+    pub(super) fn with_bytes(self, bytes: u64) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// The items and bytes that it adds to a commit: its record, its outputs, and a row for each dead letter that begins or ends.
+    fn cost(&self) -> (usize, u64) {
+        let rows = match &self.fact {
+            Record::DeadLettered(_) | Record::Settled(_) => 1,
+            Record::Discarded(offsets) => offsets.len(),
+            _ => 0,
+        };
+        (1_usize.saturating_add(rows).saturating_add(self.outputs), self.bytes.saturating_add(self.fact.weight() as u64))
+    }
+
+    fn completion(&self) -> Option<Completion> {
+        match self.asked {
+            Some(Asked::Settlement(who, _)) if self.outputs > 0 => Some(who),
+            _ => None,
+        }
+    }
+
+    fn token(&self) -> Option<Token> {
+        match self.asked {
+            Some(Asked::Settlement(_, token)) => Some(token),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum InFlight {
+    Decisions(Vec<Decision>),
+    /// With its weight.
+    Snapshot(usize),
+}
+
+/// What is on its way to the disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Journal {
+    queue: VecDeque<Decision>,
+    in_flight: Option<InFlight>,
+    /// An administrative step is among them.
+    barrier: bool,
+    /// What nobody asked for is not tried before.
+    retry_at: Time,
+    /// The weight of the records since the last snapshot, and that of the snapshot.
+    written: usize,
+    snapshot: usize,
+}
+
+impl Journal {
+    /// As a restored machine finds it: so much has been written.
+    pub(super) fn found(written: usize, records: usize) -> Self {
+        Self { written: written + records * RECORD_WEIGHT, ..Self::default() }
+    }
+
+    pub(super) fn has_barrier(&self) -> bool {
+        self.barrier
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        let waits = self.in_flight.is_none() && (!self.queue.is_empty() || self.is_snapshot_due());
+        waits.then_some(self.retry_at)
+    }
+
+    /// The events that decisions are being made about.
+    pub(super) fn events(&self) -> impl Iterator<Item = Offset> {
+        let in_flight = match &self.in_flight {
+            Some(InFlight::Decisions(decisions)) => decisions.as_slice(),
+            _ => &[],
+        };
+        in_flight.iter().chain(&self.queue).filter_map(|decision| decision.event)
+    }
+
+    fn is_snapshot_due(&self) -> bool {
+        self.written > SNAPSHOT_WEIGHT.max(self.snapshot)
+    }
+
+    /// The decisions of the next commit, as many as fit.
+    fn next_batch(&mut self) -> Vec<Decision> {
+        let (mut batch, mut items, mut bytes) = (Vec::new(), 0_usize, 0_u64);
+        while let Some(decision) = self.queue.front() {
+            let cost = decision.cost();
+            // Acks without outputs become one record together.
+            let is_plain = matches!(decision.fact, Record::Settled(_)) && decision.outputs == 0;
+            items = items.saturating_add(if is_plain { 0 } else { cost.0 });
+            bytes = bytes.saturating_add(cost.1);
+            if !batch.is_empty() && (items > MAX_COMMIT_ITEMS || bytes > MAX_COMMIT_BYTES) {
+                break;
+            }
+            batch.extend(self.queue.pop_front());
+        }
+        batch
+    }
+}
+
+impl Subscription {
+    pub(super) fn decide(&mut self, decision: Decision) {
+        if let Some(offset) = decision.event
+            && self.state.unsettled.update(offset, |entry| entry.settling = true).is_none()
+        {
+            self.settling_ahead.insert(offset);
+        }
+        self.journal.barrier |= matches!(decision.asked, Some(Asked::Admin(..)));
+        self.journal.queue.push_back(decision);
+    }
+
+    pub(super) fn is_settling(&self, offset: Offset) -> bool {
+        self.settling_ahead.contains(&offset) || self.state.unsettled.get(offset).is_some_and(|entry| entry.settling)
+    }
+
+    /// Gathers what was decided into one commit, if none is in flight.
+    pub(super) fn commit(&mut self, now: Time, outputs: &mut Outputs) {
+        if self.journal.in_flight.is_some() {
+            return;
+        }
+        let may_retry = now >= self.journal.retry_at;
+        if may_retry && self.journal.is_snapshot_due() {
+            return self.commit_snapshot(outputs);
+        }
+        let is_asked_for = !self.waiting.is_empty() || self.journal.queue.iter().any(|decision| decision.asked.is_some());
+        if !self.journal.queue.is_empty() && (may_retry || is_asked_for) {
+            let batch = self.journal.next_batch();
+            let plan = self.plan(&batch);
+            if !self.state.config.ephemeral {
+                self.journal.written += plan.records.iter().map(|record| record.weight() + RECORD_WEIGHT).sum::<usize>();
+            }
+            self.journal.in_flight = Some(InFlight::Decisions(batch));
+            outputs.push(Output::Commit(plan));
+        }
+    }
+
+    fn commit_snapshot(&mut self, outputs: &mut Outputs) {
+        let mut snapshot = self.state.snapshot();
+        if self.has(Defect::SnapshotForgetsLeased) {
+            let leased = |offset| self.state.unsettled.get(offset).is_some_and(|entry| entry.lease.is_some());
+            snapshot.unsettled.retain(|event| !leased(event.offset));
+        }
+        let record = Record::Snapshot(Box::new(snapshot));
+        self.journal.in_flight = Some(InFlight::Snapshot(record.weight()));
+        outputs.push(Output::Commit(CommitPlan {
+            records: vec![record],
+            supersede: true,
+            completions: Vec::new(),
+            ended_dead_letters: Vec::new(),
+        }));
+    }
+
+    /// One record for all that is settled, and one for each other fact. Their order does not matter to each other: there is one
+    /// decision at a time about one event, and no settlement is decided after an administrative step before that is known.
+    fn plan(&self, batch: &[Decision]) -> CommitPlan {
+        let (mut settled, mut records, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        for decision in batch {
+            match &decision.fact {
+                Record::Settled(offsets) => {
+                    settled.extend_from_slice(offsets);
+                    ended.extend(offsets.iter().filter(|&&offset| self.state.unsettled.get(offset).is_some_and(|entry| entry.redriven)));
+                }
+                Record::Discarded(offsets) => {
+                    ended.extend_from_slice(offsets);
+                    records.push(decision.fact.clone());
+                }
+                Record::Failed(_) if self.has(Defect::AttemptsNotPersisted) => {}
+                Record::DeadLettered(_) if self.has(Defect::DeadLetterTwice) => {
+                    records.extend([decision.fact.clone(), decision.fact.clone()]);
+                }
+                fact => records.push(fact.clone()),
+            }
+        }
+        if !settled.is_empty() {
+            records.insert(0, Record::Settled(settled));
+        }
+        let completions = batch.iter().filter_map(Decision::completion).collect();
+        CommitPlan { records, supersede: false, completions, ended_dead_letters: ended }
+    }
+
+    /// The fate of the commit in flight.
+    pub(super) fn committed(&mut self, now: Time, result: Commit, outputs: &mut Outputs) {
+        match (self.journal.in_flight.take(), result) {
+            (None, _) => return,
+            (Some(InFlight::Snapshot(weight)), Commit::Committed) => (self.journal.snapshot, self.journal.written) = (weight, 0),
+            (Some(InFlight::Snapshot(_)), Commit::Refused(_)) => self.journal.retry_at = now + RETRY,
+            (Some(InFlight::Decisions(batch)), Commit::Committed) => {
+                batch.into_iter().for_each(|decision| self.take_effect(decision, outputs));
+            }
+            (Some(InFlight::Decisions(batch)), Commit::Refused(refusal)) => self.refused(now, batch, refusal, outputs),
+        }
+        if !self.journal.barrier {
+            self.settle_waiting(now, outputs);
+            for input in mem::take(&mut self.deferred) {
+                self.handle(now, input, outputs);
+            }
+        }
+    }
+
+    fn take_effect(&mut self, decision: Decision, outputs: &mut Outputs) {
+        let by = decision.token();
+        let (reason, gap) = match decision.fact {
+            Record::Sought { .. } => (RevokeReason::Sought, None),
+            Record::Gap { from, to } => (RevokeReason::Gone, Some((from, to))),
+            _ => (RevokeReason::SettledElsewhere, None),
+        };
+        let mut ended = Vec::new();
+        self.state.apply(decision.fact, &mut ended);
+        ended.iter().filter(|lease| Some(lease.token) != by).for_each(|lease| Self::revoke(lease, reason, outputs));
+        if let Some((from, to)) = gap {
+            self.gaps.retain(|&pending| pending != (from, to));
+            outputs.push(Output::Gap { from, to });
+        }
+        if let Some(offset) = decision.event {
+            self.settling_ahead.remove(&offset);
+        }
+        match decision.asked {
+            Some(Asked::Settlement(..)) if self.has(Defect::AnsweredBeforeCommit) => {}
+            Some(Asked::Settlement(who, _)) => Ask::answer(who, SettleOutcome::Done, outputs),
+            Some(Asked::Admin(request, offsets)) => self.administered(request, Ok(offsets), outputs),
+            None => {}
+        }
+    }
+
+    /// Nothing of it happened. Of a refused output its completion alone is told, and the rest is tried again; otherwise all who asked
+    /// are told, those included who wait for what becomes of a decision.
+    fn refused(&mut self, now: Time, batch: Vec<Decision>, refusal: Refusal, outputs: &mut Outputs) {
+        let culprit = match refusal {
+            Refusal::Output { completion } => batch.iter().filter_map(Decision::completion).nth(completion),
+            Refusal::Unavailable => None,
+        };
+        let mut again = VecDeque::new();
+        for mut decision in batch {
+            let is_refused = culprit.is_none_or(|who| decision.completion() == Some(who));
+            match decision.asked.take_if(|_| is_refused) {
+                None => {
+                    again.push_back(decision);
+                    continue;
+                }
+                Some(Asked::Settlement(who, _)) => {
+                    let outcome = if culprit.is_some() { SettleOutcome::OutputRefused } else { SettleOutcome::Unavailable };
+                    Ask::answer(who, outcome, outputs);
+                }
+                Some(Asked::Admin(request, _)) => self.administered(request, Err(NotDone::Unavailable), outputs),
+            }
+            if let Some(offset) = decision.event {
+                self.state.unsettled.update(offset, |entry| entry.settling = false);
+                self.settling_ahead.remove(&offset);
+            }
+        }
+        again.append(&mut self.journal.queue);
+        self.journal.queue = again;
+        if culprit.is_none() {
+            self.journal.retry_at = now + RETRY;
+            mem::take(&mut self.waiting).into_iter().for_each(|ask| Ask::answer(ask.who, SettleOutcome::Unavailable, outputs));
+        }
+    }
+
+    /// An administrative step is known: others may follow.
+    fn administered(&mut self, request: RequestId, result: Result<Vec<Offset>, NotDone>, outputs: &mut Outputs) {
+        self.journal.barrier = false;
+        outputs.push(Output::Done { request, result });
+        if self.state.deleted {
+            self.end(outputs);
+        }
+    }
+}

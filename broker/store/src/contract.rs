@@ -82,13 +82,13 @@ pub trait EventStore: Send + Sync + 'static {
     fn read<'a>(&'a self, from: Offset, selection: &'a Selection, limits: ReadLimits) -> BoxFuture<'a, Result<ReadBatch, ReadError>>;
 
     /// The offset after the newest durable event; 1 in an empty store. It changes, and wakes, once per batch with events that became
-    /// durable.
+    /// durable. The channel closes with the store.
     fn tail(&self) -> watch::Receiver<Offset>;
 
     /// The offset of the first event, of those that may still be read, accepted at or after `time`; the tail if there is none.
     fn offset_at(&self, time: Micros) -> BoxFuture<'_, Result<Offset, ReadError>>;
 
-    /// Rows of a table with keys at or after `from`, in key order, at most `limit`.
+    /// Rows of a table with keys at or after `from`, in key order, at most `limit`; fewer only when there are no more.
     fn scan<'a>(&'a self, table: Table, from: &'a [u8], limit: usize) -> BoxFuture<'a, Result<Vec<Row>, ReadError>>;
 
     /// Lets go of events before `before`, in units of the engine's choosing (whole segments), and answers the first offset that

@@ -71,7 +71,6 @@ impl MemoryDisk {
         inner.rows_before = None;
         inner.state.reopened(&self.shared.config);
         inner.at_open = self.shared.config.has(Defect::AnswerBeforeDurable).then(|| inner.state.clone());
-        inner.tail = watch::channel(inner.state.log.tail()).0;
         MemoryStore::new(self.shared.clone(), inner.instance, inner.tail.subscribe())
     }
 
@@ -183,6 +182,8 @@ impl Inner {
         self.instance += 1;
         self.queue.clear();
         self.syncing = false;
+        // Who waits for the tail of the dead store is told.
+        self.tail = watch::channel(self.state.log.tail()).0;
     }
 }
 

@@ -56,7 +56,9 @@ async fn a_crash_loses_what_was_queued_and_keeps_what_was_answered() {
 async fn a_store_that_crashed_answers_unavailable() {
     let disk = MemoryDisk::new(MemoryConfig::default());
     let store = disk.open();
+    let mut tail = store.tail();
     disk.crash(0);
+    assert!(tail.changed().await.is_err(), "who waits for the tail is told");
     assert!(matches!(append(&store, 1).await, Err(AppendError::Unavailable(_))));
     assert!(matches!(store.read(1, &Selection::All, ALL).await, Err(ReadError::Unavailable(_))));
     let reopened = disk.open();

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     contract::{Claim, Commit, Duplicate, Row, RowChange, Table},
-    error::CommitError,
+    error::{AppendError, CommitError},
+    limits::MAX_ITEMS_PER_WRITE,
 };
 
 fn row(key: &str, value: &str) -> Row {
@@ -156,5 +157,28 @@ pub async fn records_need_a_claim(factory: &dyn StoreFactory) -> Result<(), Brok
     ensure_eq!(error, Some(CommitError::Unclaimed { records: 1, supersede: false }), "records without a claim");
     let error = stand.store().commit(T0, Commit { supersede: true, ..Commit::default() }).await.err();
     ensure_eq!(error, Some(CommitError::Unclaimed { records: 0, supersede: true }), "supersede without a claim");
+    Ok(())
+}
+
+/// Where several errors apply, the first of these is the answer: too large, unclaimed, fenced, conflict.
+pub async fn errors_come_in_their_order(factory: &dyn StoreFactory) -> Result<(), Broken> {
+    let stand = Stand::new(factory).await?;
+    let stale = stand.store().claim("owner").await?.claim;
+    stand.store().claim("owner").await?;
+    stand.append_one(T0, Sample::new("taken")).await?;
+    let conflict = vec![Sample::new("taken").content(1).build()?];
+    let items = vec![Bytes::new(); MAX_ITEMS_PER_WRITE];
+    let large = AppendError::TooLarge { what: "items in one write", value: MAX_ITEMS_PER_WRITE + 1, max: MAX_ITEMS_PER_WRITE };
+
+    let mut commit = Commit { records: items, events: conflict, ..Commit::default() };
+    ensure_eq!(stand.store().commit(T0, commit.clone()).await.err(), Some(large.clone().into()), "too large before unclaimed");
+    commit.claim = Some(stale.clone());
+    ensure_eq!(stand.store().commit(T0, commit.clone()).await.err(), Some(large.into()), "too large before fenced");
+    commit.records.truncate(1);
+    let fenced = CommitError::Fenced { owner: "owner".into(), epoch: stale.epoch };
+    ensure_eq!(stand.store().commit(T0, commit.clone()).await.err(), Some(fenced), "fenced before conflict");
+    commit.claim = None;
+    let unclaimed = CommitError::Unclaimed { records: 1, supersede: false };
+    ensure_eq!(stand.store().commit(T0, commit).await.err(), Some(unclaimed), "unclaimed before conflict");
     Ok(())
 }

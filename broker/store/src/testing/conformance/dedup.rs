@@ -161,3 +161,24 @@ pub async fn one_of_many_at_once_is_first(factory: &dyn StoreFactory) -> Result<
     ensure_eq!(stand.events().await?.len(), 10, "events");
     Ok(())
 }
+
+/// A duplicate is not answered before the first is durable: if a crash takes the first, no duplicate of it was answered.
+pub async fn a_duplicate_waits_for_the_first(factory: &dyn StoreFactory) -> Result<(), Broken> {
+    let mut stand = Stand::new(factory).await?;
+    for round in 0..16_usize {
+        let mut writers = Vec::new();
+        for _ in 0..4 {
+            let (store, event) = (stand.handle(), Sample::new(round).build()?);
+            writers.push(tokio::spawn(async move { store.append(T0, vec![event]).await }));
+        }
+        for _ in 0..round % 6 {
+            tokio::task::yield_now().await;
+        }
+        stand = stand.reopen(End::Crash).await?;
+        let found = stand.events().await?.iter().any(|event| event.head.id() == round.to_string());
+        for writer in writers {
+            ensure!(writer.await?.is_err() || found, "a write of event {round} was answered, and the event is gone after a crash");
+        }
+    }
+    Ok(())
+}

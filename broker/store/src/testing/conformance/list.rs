@@ -25,11 +25,12 @@ macro_rules! __conformance_checks {
             dedup {
                 a_duplicate_is_stored_once an_identity_is_source_and_id duplicates_are_found_after_reopening a_window_ends
                 without_a_window_there_are_no_duplicates ids_outlive_their_events dedup_since_tells_what_is_remembered
-                one_of_many_at_once_is_first
+                one_of_many_at_once_is_first a_duplicate_waits_for_the_first
             }
             commit {
                 an_answered_commit_is_whole a_crash_never_splits_a_commit a_crash_never_splits_an_append
                 a_conflict_refuses_the_whole_commit a_conflict_within_one_commit_is_one records_need_a_claim
+                errors_come_in_their_order
             }
             claim {
                 records_come_back_in_order epochs_only_rise an_earlier_claim_is_fenced a_claim_is_of_one_name

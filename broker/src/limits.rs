@@ -31,3 +31,7 @@ pub const HTTP2_MAX_FRAME_BYTES: u32 = 1024 * 1024;
 pub const MAX_TOKEN_BYTES: usize = 128;
 /// The pause after a connection could not be accepted.
 pub const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+/// The most connections of administrators at a time.
+pub const MAX_ADMIN_CONNECTIONS: u32 = 256;
+/// How long calls may go on after their listener was told to stop.
+pub const CLOSE_GRACE: std::time::Duration = std::time::Duration::from_secs(2);

@@ -9,13 +9,16 @@
 //! | [`listener`] | bind, accept, serve, drain |
 //! | [`health`] | `/healthz`, `/readyz` and what they go by |
 //! | [`late`] | routes that are filled in once the store has recovered |
+//! | [`running`] | all three, and the order in which they stop |
 //! | [`signals`] | SIGTERM and SIGINT |
 
 pub mod health;
 pub mod late;
 pub mod listener;
+pub mod running;
 pub mod signals;
 
 pub use health::{Health, Readiness};
 pub use late::LateRouter;
 pub use listener::{BindError, Listener, Protocol};
+pub use running::{Addresses, Listeners, Routes, Running};

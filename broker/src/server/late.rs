@@ -1,16 +1,20 @@
 //! A router that is filled in once the broker is open.
 //!
 //! Constraint: the listeners answer from the first moment, so that nobody is told "connection refused" while a large store recovers; until
-//! then everything but health is 503 with Retry-After, which gRPC clients know as UNAVAILABLE.
+//! then everything but health is 503 with Retry-After, or UNAVAILABLE to who speaks gRPC.
 
 use std::sync::{Arc, OnceLock};
 
 use axum::{
     Router,
     extract::Request,
-    http::{StatusCode, header::RETRY_AFTER},
+    http::{
+        StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
 };
+use tonic::Status;
 use tower::ServiceExt;
 
 /// The routes that come later. Clones share them.
@@ -32,9 +36,16 @@ impl LateRouter {
     async fn answer(self, request: Request) -> Response {
         match self.0.get() {
             Some(routes) => routes.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
-            None => (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], "the broker is starting; try again\n").into_response(),
+            None if is_grpc(&request) => Status::unavailable(STARTING).into_http(),
+            None => (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], STARTING).into_response(),
         }
     }
+}
+
+const STARTING: &str = "the broker is starting; try again";
+
+fn is_grpc(request: &Request) -> bool {
+    request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 #[cfg(test)]

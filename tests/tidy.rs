@@ -19,10 +19,11 @@ const MAX_FUNCTION_LINES: usize = 100;
 /// Files and functions that may be longer: (path, or path and function, why).
 const LONGER: [(&str, &str); 0] = [];
 
-/// Where the clock may be read: (path, why).
-const CLOCKS: [(&str, &str); 1] = [("broker/src/clock.rs", "it is the clock")];
+/// Where the clock may be read: (start of the path, why).
+const CLOCKS: [(&str, &str); 2] =
+    [("broker/src/clock.rs", "it is the clock"), ("broker/store/src/testing/", "test doubles, by tokio's clock, which tests pause")];
 
-/// Where random numbers may be drawn without a seed: (path, why).
+/// Where random numbers may be drawn without a seed: (start of the path, why).
 const DICE: [(&str, &str); 1] = [("broker/src/entropy.rs", "it is the entropy")];
 
 const SKIPPED_FOLDERS: [&str; 6] = ["target", ".git", ".cache", "node_modules", "__pycache__", "generated"];
@@ -102,7 +103,7 @@ fn others() -> impl Iterator<Item = Source> {
 }
 
 fn allowed(list: &[(&str, &str)], what: &str) -> bool {
-    list.iter().any(|(path, reason)| *path == what && !reason.is_empty())
+    list.iter().any(|(path, reason)| what.starts_with(path) && !reason.is_empty())
 }
 
 fn none(broken: Vec<String>) {

@@ -29,6 +29,17 @@ pub struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the broker
+    #[command(after_help = "\
+Three listeners: webhooks on 127.0.0.1:8480, agents on 8481, administrators on 8482. Once the store has recovered it prints
+where everything is. SIGTERM or SIGINT drains: nothing more comes in, agents may settle what they hold for the drain grace,
+exit code 0. A second signal ends it at once, which loses nothing that was answered.
+
+Examples:
+  waypost serve                                   the defaults, everything kept in ./waypost-data
+  waypost serve --config waypost.toml             see `waypost defaults` for what can be set
+  WAYPOST_LOG=debug waypost serve                 see more of what it does")]
+    Serve(ConfigArgs),
     /// Check a configuration, as `serve` does, without starting
     #[command(after_help = "\
 Prints every problem, each with its file, line, key, and what would be right. Exit code 2 if there is one.

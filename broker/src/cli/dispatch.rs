@@ -8,7 +8,7 @@ use super::{
     args::{Args, Command},
     check,
     failure::Failure,
-    publish, tail,
+    publish, serve, tail,
 };
 
 /// Parses the command line and does what it says.
@@ -26,6 +26,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), Failure> {
     match args.command {
+        Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Defaults => {
             print!("{}", crate::config::DEFAULTS);

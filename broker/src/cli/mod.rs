@@ -16,6 +16,7 @@ pub mod connection;
 pub mod dispatch;
 pub mod failure;
 pub mod publish;
+pub mod serve;
 pub mod tail;
 pub mod types;
 

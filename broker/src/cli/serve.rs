@@ -1,0 +1,106 @@
+//! `waypost serve`: the broker, from the first socket to the last flush.
+//!
+//! Constraints: sockets are bound before the store is touched, so that a port in use costs nothing; what is wrong is told before anything is
+//! served; what was answered is durable, so that ending at once loses nothing.
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use rustix::fs::statvfs;
+use tokio_util::sync::CancellationToken;
+use waypost_store::{DiskState, EventStore, MemoryConfig, MemoryStore};
+
+use super::{args::ConfigArgs, check, failure::Failure};
+use crate::{
+    config::{Config, Engine, Size},
+    server::{Addresses, Health, Listeners, Readiness, Routes, signals},
+    telemetry,
+};
+
+/// Serves until a signal, then drains.
+///
+/// # Errors
+/// When the configuration is wrong, a port is in use, or the store cannot be opened.
+pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
+    let config = check::load(args)?;
+    telemetry::start(&config.log).map_err(|error| Failure::Config(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+    let served = runtime.block_on(serve(config));
+    // Reads of a disk that hangs must not keep the process: they change nothing.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    signals::drain_on_signal(stop.clone()).map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")))?;
+    let listeners = Listeners::bind(&config).await.map_err(Failure::failed)?;
+    let addresses = listeners.addresses();
+    let health = Health::starting();
+    health.set(Readiness::Starting).await;
+    let running = listeners.serve(&health);
+
+    let store = open_store(&config).await?;
+    println!("{}", Started { config: &config, addresses, disk: store.disk() });
+    running.fill(Routes { edge: axum::Router::new(), agents: axum::Router::new(), admin: axum::Router::new() });
+    health.set(Readiness::Ready).await;
+
+    stop.cancelled().await;
+    health.set(Readiness::Draining).await;
+    running.stop(async {}).await;
+    Ok(())
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Failure> {
+    match config.store.engine {
+        Engine::Memory => Ok(Arc::new(MemoryStore::open(MemoryConfig::default()))),
+        Engine::Embedded => {
+            let _cap = config.store.cap(disk_size(&config.store.data_dir)?);
+            Err(Failure::Failed("the embedded store is not built in".to_owned()))
+        }
+    }
+}
+
+/// The size of the file system that a folder is, or will be, on.
+fn disk_size(dir: &Path) -> Result<u64, Failure> {
+    let dir = std::path::absolute(dir).map_err(Failure::failed)?;
+    let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let told = statvfs(there).map_err(|error| Failure::Failed(format!("{}: {error}", there.display())))?;
+    Ok(told.f_blocks.saturating_mul(told.f_frsize))
+}
+
+/// What is printed once, when everything is up.
+struct Started<'a> {
+    config: &'a Config,
+    addresses: Addresses,
+    disk: DiskState,
+}
+
+impl fmt::Display for Started<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Addresses { edge, agents, admin } = self.addresses;
+        let store = &self.config.store;
+        let place = match store.engine {
+            Engine::Embedded => store.data_dir.display().to_string(),
+            Engine::Memory => "in memory: everything is forgotten at the end".to_owned(),
+        };
+        let events = if self.disk.next > self.disk.first {
+            format!("offsets {} to {}", self.disk.first, self.disk.next - 1)
+        } else {
+            "no events yet".to_owned()
+        };
+        let health = if self.disk.damage == 0 {
+            "no damage found".to_owned()
+        } else {
+            format!("DAMAGE found {} times, see the log", self.disk.damage)
+        };
+        writeln!(f, "waypost {} is ready", env!("CARGO_PKG_VERSION"))?;
+        writeln!(f, "  edge    http://{edge}  (webhooks)")?;
+        writeln!(f, "  agents  http://{agents}  (gRPC, gRPC-Web)")?;
+        writeln!(f, "  admin   http://{admin}  (gRPC, /healthz, /readyz)")?;
+        write!(f, "  store   {place}: {events}, {} of {} used, {health}", in_mib(self.disk.used), Size::from_bytes(self.disk.cap))
+    }
+}
+
+fn in_mib(bytes: u64) -> Size {
+    Size::from_bytes(bytes.div_ceil(1 << 20) << 20)
+}

@@ -1,13 +1,16 @@
 //! What only the store in memory promises: the queue, crashes, shared syncs, damage. The rest is the conformance suite's.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::{future::Future, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 
 use super::{MemoryConfig, MemoryDisk, MemoryStore};
-use crate::{AppendError, EventHead, EventStore, GapCause, NewEvent, Offset, ReadBatch, ReadError, ReadLimits, Selection, TypeSet};
+use crate::{
+    AppendError, Commit, CommitError, EventHead, EventStore, GapCause, NewEvent, Offset, ReadBatch, ReadError, ReadLimits, Row, RowChange,
+    Selection, Table, TypeSet,
+};
 
 const ALL: ReadLimits = ReadLimits { events: usize::MAX, bytes: usize::MAX };
 
@@ -139,4 +142,32 @@ async fn a_read_costs_what_it_matches() {
     let before = disk.examined();
     assert_eq!(store.read(1, &rare, ALL).await.unwrap().events.len(), 5);
     assert_eq!(disk.examined() - before, 5);
+}
+
+#[tokio::test]
+async fn bytes_are_counted_as_they_are_held() {
+    let disk = MemoryDisk::new(MemoryConfig { cap: 10_000, reserve: 4_000, ..MemoryConfig::default() });
+    let store = disk.open();
+    let claim = store.claim("owner").await.unwrap().claim;
+    let empty = store.disk().used;
+    let rows = |rows| Commit { rows, ..Commit::default() };
+    let put = |size| RowChange::Put(Table::Timers, Row { key: "k".into(), value: vec![0; size].into() });
+    for size in [1_000, 3_000, 2_000, 2_000] {
+        store.commit(1, rows(vec![put(size)])).await.unwrap();
+    }
+    assert!(store.disk().used - empty < 2_100, "replaced rows are not held: {:?}", store.disk());
+    for size in [1_000, 3_000, 2_000] {
+        let records = vec![vec![0; size].into()];
+        store.commit(1, Commit { claim: Some(claim.clone()), records, supersede: true, ..Commit::default() }).await.unwrap();
+    }
+    assert!(store.disk().used - empty < 4_200, "superseded records are not held: {:?}", store.disk());
+    store.commit(1, Commit { claim: Some(claim.clone()), records: vec![vec![0; 3_000].into()], ..Commit::default() }).await.unwrap();
+
+    assert!(store.disk().used > 6_000, "into the reserve");
+    let refused = store.commit(1, rows(vec![put(2_001)])).await;
+    assert!(matches!(refused, Err(CommitError::Append(AppendError::Full { .. }))), "{refused:?}");
+    store.commit(1, rows(vec![put(1_999)])).await.expect("what makes room is not refused");
+    store.commit(1, rows(vec![RowChange::Delete(Table::Timers, "k".into())])).await.unwrap();
+    store.commit(1, Commit { claim: Some(claim), supersede: true, ..Commit::default() }).await.unwrap();
+    assert_eq!(store.disk().used, empty);
 }

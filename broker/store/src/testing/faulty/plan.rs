@@ -9,7 +9,6 @@ use std::{
 };
 
 use fastrand::Rng;
-use tokio::time::Instant;
 
 /// A kind of call of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,24 +75,15 @@ pub struct Odds {
     pub short: u16,
     /// The longest delay, before and after each.
     pub delay: Duration,
-    /// The longest outage after an unknown outcome: appends, commits and claims are unavailable meanwhile, as a store that recovers is.
-    pub outage: Duration,
+    /// The longest outage after an unknown outcome: so many appends, commits and claims are unavailable, as a store that recovers is.
+    pub outage: u32,
 }
 
 impl Odds {
     /// Much of everything: for simulation.
     #[must_use]
     pub fn rough() -> Self {
-        Self {
-            full: 10,
-            lost: 15,
-            done: 15,
-            unavailable: 20,
-            slow: 100,
-            short: 200,
-            delay: Duration::from_millis(200),
-            outage: Duration::from_secs(2),
-        }
+        Self { full: 10, lost: 15, done: 15, unavailable: 20, slow: 100, short: 200, delay: Duration::from_millis(200), outage: 12 }
     }
 }
 
@@ -129,7 +119,8 @@ struct Plan {
     script: BTreeMap<Call, VecDeque<Option<Fault>>>,
     full: bool,
     down: bool,
-    outage_until: Option<Instant>,
+    /// How many writes are still to be unavailable.
+    outage: u32,
     counts: FaultCounts,
 }
 
@@ -157,7 +148,7 @@ impl Faults {
             script: BTreeMap::new(),
             full: false,
             down: false,
-            outage_until: None,
+            outage: 0,
             counts: FaultCounts::default(),
         };
         Self { plan: Arc::new(Mutex::new(plan)) }
@@ -172,7 +163,7 @@ impl Faults {
     pub fn set_odds(&self, odds: Odds) {
         let mut plan = self.plan();
         plan.odds = odds;
-        plan.outage_until = None;
+        plan.outage = 0;
     }
 
     /// Makes the disk full, or room on it: appends, and commits without a claim, are refused meanwhile.
@@ -214,7 +205,10 @@ impl Plan {
             Some(fault) => Decision { fault, ..Decision::default() },
             None => self.by_chance(call),
         };
-        if self.down || (call.is_write() && self.outage_until.is_some_and(|until| Instant::now() < until)) {
+        if self.down {
+            decision.fault = Some(Fault::Unavailable);
+        } else if call.is_write() && self.outage > 0 {
+            self.outage -= 1;
             decision.fault = Some(Fault::Unavailable);
         } else if self.full && matches!(call, Call::Append | Call::Commit) && !may_use_reserve {
             decision.fault = Some(Fault::Full);
@@ -255,9 +249,8 @@ impl Plan {
             Some(Fault::Short(_)) => counts.short += 1,
             Some(Fault::Slow { .. }) | None => {}
         }
-        if matches!(decision.fault, Some(Fault::Lost | Fault::Done)) && self.odds.outage > Duration::ZERO {
-            let outage = self.delay(self.odds.outage);
-            self.outage_until = Some(Instant::now() + outage);
+        if matches!(decision.fault, Some(Fault::Lost | Fault::Done)) {
+            self.outage = self.rng.u32(0..=self.odds.outage);
         }
     }
 

@@ -2,9 +2,14 @@
 
 #![allow(clippy::expect_used, reason = "a test may panic")]
 
-use super::{CHECKS, memory::MemoryFactory};
+use std::{sync::Arc, time::Duration};
 
-use crate::memory::{Defect, MemoryConfig};
+use super::{Broken, CHECKS, Place, Sizes, StoreFactory, memory::MemoryFactory};
+use crate::{
+    contract::{BoxFuture, EventStore, Offset},
+    memory::{Defect, MemoryConfig},
+    testing::{Faults, FaultyStore, Odds},
+};
 
 mod dense {
     use super::*;
@@ -18,12 +23,62 @@ mod sparse {
 
 #[tokio::test(start_paused = true)]
 async fn slow_syncs_change_nothing() {
-    let config = MemoryConfig { sync_delay: std::time::Duration::from_millis(10), sparse: true, ..MemoryConfig::default() };
+    let config = MemoryConfig { sync_delay: Duration::from_millis(10), sparse: true, ..MemoryConfig::default() };
     let factory = MemoryFactory { config };
     for check in CHECKS {
         let result = (check.run)(&factory).await;
         assert!(result.is_ok(), "{}: {result:?}", check.name);
     }
+}
+
+/// Stores in memory with faults around them.
+struct FaultyFactory {
+    memory: MemoryFactory,
+    faults: Faults,
+}
+
+struct FaultyPlace {
+    memory: Box<dyn Place>,
+    faults: Faults,
+}
+
+impl StoreFactory for FaultyFactory {
+    fn fresh(&self, sizes: Sizes) -> Box<dyn Place> {
+        Box::new(FaultyPlace { memory: self.memory.fresh(sizes), faults: self.faults.clone() })
+    }
+}
+
+impl Place for FaultyPlace {
+    fn open(&mut self) -> BoxFuture<'_, Result<Arc<dyn EventStore>, Broken>> {
+        Box::pin(async {
+            let inner = self.memory.open().await?;
+            Ok(Arc::new(FaultyStore::new(inner, self.faults.clone())) as Arc<dyn EventStore>)
+        })
+    }
+
+    fn close(&mut self, store: Arc<dyn EventStore>) -> BoxFuture<'_, Result<(), Broken>> {
+        self.memory.close(store)
+    }
+
+    fn crash(&mut self, store: Arc<dyn EventStore>) -> BoxFuture<'_, Result<(), Broken>> {
+        self.memory.crash(store)
+    }
+
+    fn damage(&mut self, offset: Offset) -> BoxFuture<'_, bool> {
+        self.memory.damage(offset)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_calls_and_short_reads_are_within_the_contract() {
+    let odds = Odds { slow: 200, short: 300, delay: Duration::from_millis(50), ..Odds::default() };
+    let factory = FaultyFactory { memory: MemoryFactory::default(), faults: Faults::seeded(1, odds) };
+    for check in CHECKS {
+        let result = (check.run)(&factory).await;
+        assert!(result.is_ok(), "{}: {result:?}", check.name);
+    }
+    let counts = factory.faults.counts();
+    assert!(counts.slow > 1_000 && counts.short > 1_000, "{counts:?}");
 }
 
 /// The names of the checks that fail on a store with this defect.

@@ -8,8 +8,6 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemasConfig {
-    /// Folders in which imports are looked up, relative to the configuration file.
-    pub include: Vec<PathBuf>,
-    /// The files, relative to one of the folders.
-    pub files: Vec<PathBuf>,
+    /// Folders whose `.proto` files are compiled at start, relative to the configuration file. Imports start at a folder.
+    pub folders: Vec<PathBuf>,
 }

@@ -2,13 +2,10 @@
 //!
 //! Constraint: quantiles are exact. Every sample is kept and sorted; none is put into buckets or left out.
 
-use std::{
-    collections::BTreeMap,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::{contender::Contender, works::Work};
 

@@ -9,11 +9,15 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
 
 use crate::Error;
 
@@ -44,13 +48,22 @@ impl Process {
 
     /// Waits until something listens on the port.
     pub(crate) async fn listening(&mut self, port: u16) -> Result<(), Error> {
+        self.wait("listen", async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok()).await
+    }
+
+    /// Waits until `/readyz` is answered 200 on the port.
+    pub(crate) async fn ready(&mut self, port: u16) -> Result<(), Error> {
+        self.wait("get ready", async || is_ready(port).await.unwrap_or(false)).await
+    }
+
+    async fn wait(&mut self, what: &str, is_so: impl AsyncFn() -> bool) -> Result<(), Error> {
         let start = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+        while !is_so().await {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("{} ended with {status}:\n{}", self.name, self.log_tail()).into());
             }
             if start.elapsed() > START {
-                return Err(format!("{} does not listen on {port} after {START:?}:\n{}", self.name, self.log_tail()).into());
+                return Err(format!("{} did not {what} within {START:?}:\n{}", self.name, self.log_tail()).into());
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -113,6 +126,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+async fn is_ready(port: u16) -> io::Result<bool> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer.starts_with("HTTP/1.1 200"))
 }
 
 /// A loopback port that nobody listens on. Somebody else may take it first; then the server says so.

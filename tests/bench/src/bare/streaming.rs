@@ -1,10 +1,14 @@
-//! Bare tonic server streaming: the same Subscribe call, answered with ready-made deliveries and nothing else. No log, no
-//! leases, no settling.
+//! Bare tonic streaming, of the same calls: Subscribe is answered with ready-made deliveries, PublishStream with made-up
+//! offsets, as many in a message as are ready. No log, no leases, no settling.
 
 use std::{net::Ipv4Addr, pin::Pin};
 
 use bytes::Bytes;
-use tokio_stream::{Stream, wrappers::TcpListenerStream};
+use tokio::sync::mpsc;
+use tokio_stream::{
+    Stream,
+    wrappers::{ReceiverStream, TcpListenerStream},
+};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use waypost_proto::{v1, wire};
 
@@ -75,9 +79,11 @@ impl wire::agent_service_server::AgentService for Bare {
 
     async fn publish_stream(
         &self,
-        _: Request<Streaming<wire::PublishStreamRequest>>,
+        request: Request<Streaming<wire::PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        Err(Status::unimplemented("bare"))
+        let (answers, answered) = mpsc::channel(64);
+        tokio::spawn(answer(request.into_inner(), answers));
+        Ok(Response::new(Box::pin(ReceiverStream::new(answered))))
     }
 
     async fn settle(&self, _: Request<wire::SettleRequest>) -> Result<Response<v1::SettleResponse>, Status> {
@@ -91,4 +97,29 @@ impl wire::agent_service_server::AgentService for Bare {
     async fn get_lineage(&self, _: Request<v1::GetLineageRequest>) -> Result<Response<wire::GetLineageResponse>, Status> {
         Err(Status::unimplemented("bare"))
     }
+}
+
+/// Accepts every event at once.
+async fn answer(mut requests: Streaming<wire::PublishStreamRequest>, answers: mpsc::Sender<Result<v1::PublishStreamResponse, Status>>) {
+    while let Ok(Some(first)) = requests.message().await {
+        let mut results = vec![accepted(&first)];
+        loop {
+            tokio::select! {
+                biased;
+                Ok(Some(next)) = requests.message() => results.push(accepted(&next)),
+                () = std::future::ready(()) => break,
+                else => break,
+            }
+        }
+        if answers.send(Ok(v1::PublishStreamResponse { results })).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn accepted(request: &wire::PublishStreamRequest) -> v1::PublishStreamResult {
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057".to_owned();
+    let accepted = v1::PublishAccepted { id, offset: request.sequence, duplicate: false };
+    let result = v1::PublishResult { result: Some(v1::publish_result::Result::Accepted(accepted)) };
+    v1::PublishStreamResult { sequence: request.sequence, results: vec![result; request.items.len()] }
 }

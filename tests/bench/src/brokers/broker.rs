@@ -157,3 +157,8 @@ impl Publisher {
         }
     }
 }
+
+/// The Waypost client's publisher, for a port that speaks the same protocol.
+pub(crate) async fn bare_publisher(port: u16, window: usize) -> Result<Publisher, Error> {
+    Ok(Publisher::Waypost(waypost::Publisher::new(port, window, 1).await?))
+}

@@ -17,7 +17,7 @@ pub(crate) mod tally;
 mod waypost;
 mod waypost_server;
 
-pub(crate) use broker::{Broker, Publisher, Subscribers, Tasks, Want};
+pub(crate) use broker::{Broker, Publisher, Subscribers, Tasks, Want, bare_publisher};
 pub(crate) use nats_server::install as install_nats;
 pub(crate) use waypost::{connect as connect_waypost, open as open_subscription};
 pub(crate) use waypost_server::build as build_waypost;

@@ -50,8 +50,7 @@ pub(super) async fn start(binary: &Path, directory: TempDir) -> Result<(Process,
     let mut command = Command::new(binary);
     command.arg("serve").arg("--config").arg(&config).env(webhook::SECRET_VARIABLE, webhook::SECRET);
     let mut process = Process::start("waypost", command, directory)?;
-    process.listening(ports.agents).await?;
-    process.listening(ports.edge).await?;
+    process.ready(ports.admin).await?;
     Ok((process, ports))
 }
 

@@ -1,8 +1,7 @@
 //! How long a new subscription from the earliest event takes to get a hundred rare events: in a log, and in one with ten
 //! times as many other events and the same rare ones. If the cost follows the matches, both take the same.
 
-use std::time::Instant;
-
+use tokio::time::Instant;
 use waypost_proto::v1::StartPoint;
 
 use crate::{

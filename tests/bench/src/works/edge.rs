@@ -1,11 +1,8 @@
 //! How many webhooks a second 64 kept-alive connections get answered, each sending its next when it has its answer.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     Bench, Error, bare,

@@ -3,9 +3,9 @@
 //! Constraint: the time ends when the last event of the last subscriber is settled, not when it is delivered. With NATS it
 //! ends when the last ack is sent, because its acks are not answered.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use waypost_proto::v1::StartPoint;
 
 use crate::{

@@ -1,6 +1,8 @@
 //! A thousand connected subscriptions, each with a type of its own: every event goes to exactly one of them.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use crate::{
     Bench, Error,

@@ -26,7 +26,9 @@ pub(super) async fn measure(bench: &Bench) -> Result<Figures, Error> {
         if metric == Metric::RateManyIdle {
             figures.push((Metric::GrownRss, broker.process().rss()? - empty));
         }
-        figures.push((metric, publish::rate(&broker, bench).await?.0));
+        let publisher = broker.publisher(bench.window, 1).await?;
+        let load = publish::load(broker.process(), publisher, bench).await?;
+        figures.extend(load.into_iter().filter(|(figure, _)| *figure == Metric::Rate).map(|(_, rate)| (metric, rate)));
     }
     Ok(figures)
 }

@@ -90,8 +90,8 @@ impl Work {
     pub(crate) fn contenders(self) -> &'static [Contender] {
         use Contender::{Bare, NatsAlways, NatsDefault, Waypost, WaypostAgents};
         match self {
-            Self::Publish1 => &[Waypost, NatsDefault, NatsAlways, Bare],
-            Self::Publish256 | Self::Latency => &[Waypost, NatsDefault, NatsAlways],
+            Self::Publish1 | Self::Publish256 => &[Waypost, NatsDefault, NatsAlways, Bare],
+            Self::Latency => &[Waypost, NatsDefault, NatsAlways],
             // Bare streaming takes its batch size from what Waypost did in the same round.
             Self::FanOut => &[Waypost, NatsDefault, NatsAlways, Bare, WaypostAgents],
             Self::Webhook => &[Waypost, NatsAlways, WaypostAgents],

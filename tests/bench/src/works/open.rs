@@ -1,9 +1,8 @@
 //! How long a store of many small events takes to open after its process was killed: from the start of the new process
-//! until its ports answer.
-
-use std::time::Instant;
+//! until it is ready.
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::{
     Bench, Error,

@@ -2,14 +2,17 @@
 //!
 //! Constraint: every answer is awaited. A warm-up comes first, unmeasured, because a new connection is slow in everyone.
 
-use std::time::Instant;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::{
     Bench, Error,
-    bare::sync_write,
-    brokers::{Broker, Publisher, payload},
+    bare::{self, sync_write},
+    brokers::{Broker, Publisher, bare_publisher, payload},
     contender::Contender,
     measure::{Figures, Metric},
+    process::Process,
 };
 
 pub(super) async fn one_in_flight(contender: Contender, bench: &Bench) -> Result<Figures, Error> {
@@ -23,25 +26,28 @@ pub(super) async fn one_in_flight(contender: Contender, bench: &Bench) -> Result
 }
 
 pub(super) async fn many_in_flight(contender: Contender, bench: &Bench) -> Result<Figures, Error> {
+    if contender == Contender::Bare {
+        let (process, port) = bare::start(&bench.runs, "bare-streaming", &["1".to_owned(), "0".to_owned()]).await?;
+        return load(&process, bare_publisher(port, bench.window).await?, bench).await;
+    }
     let broker = Broker::start(contender, bench).await?;
-    let (rate, cpu) = rate(&broker, bench).await?;
-    Ok(vec![(Metric::Rate, rate), (Metric::ServerCpu, cpu), (Metric::PeakRss, broker.process().peak_rss()?)])
+    load(broker.process(), broker.publisher(bench.window, 1).await?, bench).await
 }
 
-/// How many events a second go in with 256 in flight, and the server's CPU time for one, in microseconds.
-pub(super) async fn rate(broker: &Broker, bench: &Bench) -> Result<(f64, f64), Error> {
-    let mut publisher = broker.publisher(bench.window, 1).await?;
+/// Publishes at full speed: the rate, and what it cost the server.
+pub(super) async fn load(process: &Process, mut publisher: Publisher, bench: &Bench) -> Result<Figures, Error> {
     flood(&mut publisher, 2_000, Bench::WARM_UP).await?;
-    let cpu = broker.process().cpu_micros()?;
+    let cpu = process.cpu_micros()?;
     let start = Instant::now();
     let sent = flood(&mut publisher, bench.scale.publish, bench.scale.full_speed).await? as f64;
     publisher.finish().await?;
     let took = start.elapsed().as_secs_f64();
-    Ok((sent / took, (broker.process().cpu_micros()? - cpu) / sent))
+    let cpu = (process.cpu_micros()? - cpu) / sent;
+    Ok(vec![(Metric::Rate, sent / took), (Metric::ServerCpu, cpu), (Metric::PeakRss, process.peak_rss()?)])
 }
 
 /// Publishes to topic 0 as fast as the window lets it, up to a count or a time. Gives how many.
-async fn flood(publisher: &mut Publisher, count: u64, time: std::time::Duration) -> Result<u64, Error> {
+async fn flood(publisher: &mut Publisher, count: u64, time: Duration) -> Result<u64, Error> {
     let start = Instant::now();
     let data = payload::stamped(0);
     for sent in 0..count {

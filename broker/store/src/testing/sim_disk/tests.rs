@@ -59,6 +59,19 @@ fn writes_reach_the_disk_in_any_order_and_at_any_version() {
 }
 
 #[test]
+fn all_of_it_and_none_of_it_survive_often() {
+    let disk = SimDisk::new(1);
+    let file = durable_file(&disk);
+    for version in 2..50 {
+        file.write_at(&[version; 1024], 0).unwrap();
+    }
+    for byte in [1, 49] {
+        let times = (0..SEEDS).filter(|seed| content(&disk.power_cut(*seed), "a").unwrap() == vec![byte; 1024]).count() as u64;
+        assert!(times > SEEDS / 12, "version {byte} was found {times} times");
+    }
+}
+
+#[test]
 fn a_large_sector_is_not_torn() {
     let disk = SimDisk::with_sectors(1, 4096);
     durable_file(&disk).write_at(&[2; 1024], 0).unwrap();
@@ -99,6 +112,33 @@ fn renames_and_removes_are_lost_one_by_one() {
         })
         .collect();
     assert_eq!(found, ["abc", "ab", "bcx", "bx", "acy", "ay", "cxy", "xy"].map(String::from).into());
+}
+
+#[test]
+fn synced_changes_of_names_are_not_undone() {
+    let disk = SimDisk::new(1);
+    durable_file(&disk);
+    disk.rename("a", "b").unwrap();
+    disk.sync_names().unwrap();
+    disk.remove("b").unwrap();
+    disk.sync_names().unwrap();
+    for seed in 0..SEEDS {
+        assert!(disk.power_cut(seed).names().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_failed_sync_of_names_loses_some_for_good() {
+    let mut kept = 0;
+    for seed in 0..SEEDS {
+        let disk = SimDisk::new(seed);
+        disk.create("a", 0).unwrap();
+        disk.fail(Operation::SyncNames, 0, Trouble::Broken);
+        assert!(disk.sync_names().is_err());
+        disk.sync_names().unwrap();
+        kept += disk.power_cut(seed).names().unwrap().len() as u64;
+    }
+    assert!((SEEDS / 4..SEEDS * 3 / 4).contains(&kept), "kept in {kept} of {SEEDS}");
 }
 
 #[test]
@@ -204,6 +244,8 @@ fn a_full_disk_refuses_what_grows_and_nothing_else() {
     assert_eq!(disk.create("b", 100).err().unwrap().kind(), ErrorKind::StorageFull);
     assert_eq!(file.write_at(&[1; 101], 1000).unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(file.set_len(2000).unwrap_err().kind(), ErrorKind::StorageFull);
+    file.write_at(&[1; 76], 1024).unwrap();
+    assert_eq!(disk.available().unwrap(), 0);
     file.write_at(&[1; 100], 0).unwrap();
     disk.fail(Operation::Write, 0, Trouble::NoSpace);
     assert_eq!(file.write_at(&[1], 0).unwrap_err().kind(), ErrorKind::StorageFull);

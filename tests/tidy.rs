@@ -26,6 +26,9 @@ const CLOCKS: [(&str, &str); 2] =
 /// Where random numbers may be drawn without a seed: (start of the path, why).
 const DICE: [(&str, &str); 1] = [("broker/src/entropy.rs", "it is the entropy")];
 
+/// Where test code may sleep: (start of the path, why).
+const SLEEPS: [(&str, &str); 1] = [("tests/bench/", "a benchmark waits for a process to come up, and measures real time")];
+
 const SKIPPED_FOLDERS: [&str; 6] = ["target", ".git", ".cache", "node_modules", "__pycache__", "generated"];
 
 struct Source {
@@ -201,7 +204,7 @@ fn no_test_sleeps_or_is_ignored() {
     let mut broken = Vec::new();
     for source in others() {
         // With paused time a sleep is a jump of the clock.
-        let paused = source.text.contains("start_paused = true");
+        let paused = source.text.contains("start_paused = true") || allowed(&SLEEPS, &source.path);
         for (number, line) in source.lines_of(true) {
             if line.contains("sleep(") && !paused {
                 broken.push(format!("{}:{number}: await a condition, or pause the time: {}", source.path, line.trim()));

@@ -5,7 +5,7 @@
 use prost::Name;
 
 use crate::rpc::pack;
-use crate::v1::{Event, JsonPayload};
+use crate::v1::{Event, JsonPayload, PublishItem};
 
 /// Why the data of an event could not be read as a type.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,13 @@ impl Event {
             return Err(DataError::OtherType { id, found: full_name(&data.type_url).to_owned(), wanted });
         }
         T::decode(data.value.as_slice()).map_err(|source| DataError::Malformed { id, wanted, source })
+    }
+}
+
+/// An event without a named cause.
+impl From<Event> for PublishItem {
+    fn from(event: Event) -> Self {
+        Self { event: Some(event), ..Self::default() }
     }
 }
 

@@ -1,0 +1,14 @@
+//! The limits of the contract that this side keeps to by itself.
+
+/// Settlements in one call.
+pub(crate) const MAX_SETTLEMENTS: usize = 1_000;
+/// Bytes of settlements in one call: 4 MiB, less room for the frame.
+pub(crate) const MAX_SETTLE_BYTES: usize = (4 << 20) - 1_024;
+/// Items in one publish call, or one request on a publish stream.
+pub(crate) const MAX_ITEMS: usize = 1_000;
+/// Bytes of items in one publish call: 4 MiB, less room for the frame.
+pub(crate) const MAX_PUBLISH_BYTES: usize = (4 << 20) - 1_024;
+/// How often the broker gives a sign of life, unless asked otherwise.
+pub(crate) const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(15);
+/// Silent for this many heartbeats, a stream counts as broken.
+pub(crate) const PATIENCE: u32 = 3;

@@ -109,6 +109,19 @@ impl EventHead {
         if end == encoded.len() { Ok(Self { encoded }) } else { Err(HeadError::Malformed) }
     }
 
+    /// Splits a head off the front of bytes that a checksum has vouched for: the texts were checked when the head was made.
+    pub(crate) fn split_from(mut bytes: Bytes) -> Option<(Self, Bytes)> {
+        if bytes.len() < LENGTHS {
+            return None;
+        }
+        let length = LENGTHS + (0..FIELDS).map(|field| length_of(&bytes, field)).sum::<usize>();
+        if length > bytes.len() {
+            return None;
+        }
+        let encoded = bytes.split_to(length);
+        Some((Self { encoded }, bytes))
+    }
+
     /// The encoded form, as [`decode`](Self::decode) takes it.
     #[must_use]
     pub fn encoded(&self) -> &Bytes {

@@ -1,5 +1,50 @@
 //! The embedded store: a segmented log of our own, and SQLite for the tables.
 //!
-//! Constraint: every file operation of the log goes through [`disk`].
+//! Constraints:
+//! - One writer thread owns the order of everything; nothing is answered or shown before it is durable.
+//! - Every file operation of the log goes through [`disk`], so that power can be cut at each of them.
+//! - What is read from the disk is verified. Damage is reported, contained, and never served.
+//! - `docs/storage-format.md` draws the bytes.
+//!
+//! ```text
+//!   append, commit, claim                read                      scan, claim            trim
+//!           │                             │                            │                   │
+//!           ▼ request                     ▼ reader                     ▼ tables            ▼ keeper
+//!        writer ── dedup        cache ◀───┴──▶ home (index:      layer over SQLite     seal · fold ·
+//!           │                                  memory, sealed)                         spare · trim
+//!           ▼ frame ▸ item
+//!        segment ──────────▶ view (what is durable) ◀──── recovery (scan, rebuild) at open
+//! ```
 
 pub mod disk;
+
+mod cache;
+mod dedup;
+mod format;
+mod frame;
+mod home;
+mod ids;
+mod index;
+mod item;
+mod keeper;
+mod layer;
+mod options;
+mod os_disk;
+mod paged;
+mod reader;
+mod rebuild;
+mod recovery;
+mod request;
+mod scan;
+mod sealed;
+mod segment;
+mod store;
+mod tables;
+mod view;
+mod wire;
+mod writer;
+
+pub use options::{EmbeddedOptions, OpenError};
+pub use store::EmbeddedStore;
+#[cfg(test)]
+mod tests;

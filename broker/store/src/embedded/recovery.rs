@@ -1,0 +1,489 @@
+//! Opening: from whatever is in the directory to a log that can be written.
+//!
+//! Constraints:
+//! - Only segments without an index are scanned: those that were not sealed yet.
+//! - Nothing is written into a segment that was found. The last frame found may be in no more than the operating system's memory, so it
+//!   begins the new segment: what is served after opening is durable.
+//! - What is damaged is reported and contained: the rest is served.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+
+use tokio::sync::watch;
+
+use super::{
+    cache::{Cache, CachedFrame},
+    dedup::Dedup,
+    disk::{Disk, DiskFile},
+    format::{self, Format},
+    frame::{Frame, SECTOR},
+    home::{Damage, Form, Home},
+    ids::{Seed, key_of},
+    index::{Lookup, Summary},
+    item::changes_in,
+    options::{EmbeddedOptions, OpenError},
+    rebuild::{Rebuilt, start_of},
+    scan::{End, frame_at, scan},
+    sealed::{SealedIndex, size_of},
+    segment::{Active, SegmentHeader, activate, bytes_for, create_spare, id_in, index_name, random, read_bytes, read_header, segment_name},
+    tables::{self, Tables},
+    view::{Segment, Shared, View, Writing, torn_name},
+    writer::id_entry,
+};
+use crate::contract::{Micros, Offset};
+
+/// What opening leads to.
+pub(super) struct Opened {
+    pub(super) shared: Shared,
+    pub(super) active: Active,
+    pub(super) home: Arc<Home>,
+    pub(super) dedup: Dedup,
+    pub(super) epochs: HashMap<Arc<str>, u64>,
+    pub(super) newest: Micros,
+    pub(super) unsealed: Vec<Arc<Segment>>,
+}
+
+/// A segment file and what it says of itself.
+struct Found {
+    header: SegmentHeader,
+    file: Arc<dyn DiskFile>,
+}
+
+/// Opening, step by step.
+struct Recovery {
+    disk: Arc<dyn Disk>,
+    options: EmbeddedOptions,
+    damage: Arc<Damage>,
+    tables: Tables,
+    seed: Seed,
+    segments: Vec<Arc<Segment>>,
+    unsealed: Vec<Arc<Segment>>,
+    /// The last frame of the log, to begin the new segment with.
+    carried: Option<Frame>,
+    next_sequence: u64,
+    next: Offset,
+    newest: Micros,
+    dedup_since: Micros,
+    spares: Vec<(String, u64)>,
+}
+
+/// Opens a directory.
+pub(super) fn recover(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<Opened, OpenError> {
+    let dir = options.dir.clone();
+    let failed = |doing: &'static str| {
+        let dir = dir.clone();
+        move |source: io::Error| OpenError::Disk { dir, doing, source }
+    };
+    let tables_failed = |source| OpenError::Tables { dir: dir.clone(), source };
+    let damage = Arc::new(Damage::default());
+    let found = find_segments(&*disk, &damage).map_err(failed("looking for segments"))?;
+    let seed = seed(&*disk, &options, &found, &damage)?;
+    let tables = Tables::open(&options.dir, options.fold_bytes, damage.clone()).map_err(tables_failed)?;
+    let mut recovery = Recovery {
+        disk,
+        options,
+        damage,
+        tables,
+        seed,
+        segments: Vec::new(),
+        unsealed: Vec::new(),
+        carried: None,
+        next_sequence: 1,
+        next: 1,
+        newest: 0,
+        dedup_since: 0,
+        spares: Vec::new(),
+    };
+    recovery.spares().map_err(failed("looking for spare segments"))?;
+    recovery.read_log(found).map_err(failed("reading the log"))?;
+    recovery.check_tables();
+    let (active, carried, spent) = recovery.begin().map_err(failed("beginning a segment"))?;
+    recovery.finish(active, carried, spent).map_err(|error| match error {
+        Trouble::Disk(error) => failed("restoring ids")(error),
+        Trouble::Tables(error) => tables_failed(error),
+    })
+}
+
+enum Trouble {
+    Disk(io::Error),
+    Tables(rusqlite::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+/// All segments, oldest first. One whose header cannot be told any more is set aside.
+fn find_segments(disk: &dyn Disk, damage: &Damage) -> io::Result<Vec<Found>> {
+    let names = disk.names()?;
+    let mut ids: Vec<u64> = names.iter().filter_map(|name| id_in(name, "log")).collect();
+    ids.sort_unstable();
+    let mut found = Vec::new();
+    for id in ids {
+        let name = segment_name(id);
+        let file = disk.open(&name)?;
+        match read_header(&*file, id)? {
+            (Some(header), true) => found.push(Found { header, file }),
+            (Some(header), false) => {
+                damage.report(&name, "its header is damaged; it is put together again from the first frame");
+                found.push(Found { header, file });
+            }
+            (None, _) => {
+                // The index knows what the segment had, if there is one.
+                let known = disk.open(&index_name(id)).ok().and_then(|file| SealedIndex::open(file, id).ok());
+                if let Some(index) = known {
+                    damage.report(&name, "its header is damaged; its index says what it was");
+                    found.push(Found { header: header_of(&index.summary), file });
+                } else {
+                    damage.report(&name, "nothing in it can be told any more; set aside");
+                    disk.rename(&name, &format!("{name}.damaged"))?;
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn header_of(summary: &Summary) -> SegmentHeader {
+    SegmentHeader {
+        id: summary.id,
+        salt: summary.salt,
+        first_sequence: summary.first_sequence,
+        first: summary.first,
+        seed: 0,
+        newest: 0,
+        dedup_since: 0,
+    }
+}
+
+fn seed(disk: &dyn Disk, options: &EmbeddedOptions, found: &[Found], damage: &Damage) -> Result<Seed, OpenError> {
+    let failed = |source| OpenError::Disk { dir: options.dir.clone(), doing: "reading the format file", source };
+    let in_segments = found.iter().map(|found| found.header.seed).find(|seed| *seed != 0);
+    match (format::read(disk).map_err(failed)?, in_segments) {
+        (Format::Ours(seed), _) => return Ok(Seed(seed)),
+        (Format::Other(found), _) => {
+            return Err(OpenError::Version { dir: options.dir.clone(), found, supported: format::VERSION });
+        }
+        (Format::Missing, None) if found.is_empty() => {}
+        (Format::Missing | Format::Damaged, Some(seed)) => {
+            damage.report(format::FILE, "it is written again from what the segments say");
+            format::write(disk, seed).map_err(failed)?;
+            return Ok(Seed(seed));
+        }
+        (Format::Missing | Format::Damaged, None) => damage.report(format::FILE, "duplicates of earlier events are not found"),
+    }
+    let seed = random().max(1);
+    format::write(disk, seed).map_err(failed)?;
+    Ok(Seed(seed))
+}
+
+impl Recovery {
+    /// Collects spares, and removes what was only half made.
+    fn spares(&mut self) -> io::Result<()> {
+        let whole = bytes_for(self.options.segment_bytes, 0);
+        for name in self.disk.names()? {
+            let is_spare = id_in(&name, "spare").is_some();
+            let is_whole = is_spare && self.disk.open(&name)?.len()? == whole;
+            if is_whole && self.spares.len() < self.options.spare_segments.max(1) {
+                self.spares.push((name, whole));
+            } else if is_spare || name.ends_with(".tmp") {
+                self.disk.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_log(&mut self, found: Vec<Found>) -> io::Result<()> {
+        let nexts: Vec<Option<(u64, Offset)>> =
+            found.iter().skip(1).map(|next| Some((next.header.first_sequence, next.header.first))).chain([None]).collect();
+        if let Some(first) = found.first() {
+            (self.next_sequence, self.next) = (first.header.first_sequence, first.header.first);
+            let watermark = self.tables.watermark();
+            if watermark.sequence < self.next_sequence {
+                self.damage.report(tables::FILE, "what was folded from segments that are gone is lost: older records and rows are missing");
+            }
+        }
+        for (found, next) in found.into_iter().zip(nexts) {
+            self.newest = self.newest.max(found.header.newest);
+            self.dedup_since = self.dedup_since.max(found.header.dedup_since);
+            match self.sealed(&found, next) {
+                Some(index) => self.take_sealed(&found, index)?,
+                None => self.take_scanned(&found, next)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The index of a segment, if it is there and good. The last segment's is not asked: it was being written.
+    fn sealed(&self, found: &Found, next: Option<(u64, Offset)>) -> Option<SealedIndex> {
+        let (sequence, _) = next?;
+        let name = index_name(found.header.id);
+        let file = self.disk.open(&name).ok()?;
+        let index = SealedIndex::open(file, found.header.id).ok();
+        let fits = |index: &SealedIndex| {
+            let summary = &index.summary;
+            summary.salt == found.header.salt && summary.first_sequence == found.header.first_sequence && summary.next_sequence <= sequence
+        };
+        let index = index.filter(fits);
+        if index.is_none() {
+            self.damage.report(&name, "the index is made again from its segment");
+        }
+        index
+    }
+
+    fn take_sealed(&mut self, found: &Found, index: SealedIndex) -> io::Result<()> {
+        let summary = index.summary;
+        let watermark = self.tables.watermark().sequence;
+        if summary.next_sequence > watermark {
+            let frames = index.frames(0, usize::MAX).map_err(super::home::disk_error);
+            self.replay(found, &frames?, watermark)?;
+        }
+        self.tables.apply([], summary.next_sequence, summary.next);
+        self.take(found, summary, Arc::new(Home::sealed(index)))?;
+        Ok(())
+    }
+
+    fn take(&mut self, found: &Found, summary: Summary, home: Arc<Home>) -> io::Result<Arc<Segment>> {
+        let segment = Arc::new(Segment { summary, bytes: found.file.len()?, file: found.file.clone(), home });
+        self.segments.push(segment.clone());
+        (self.next_sequence, self.next) = (summary.next_sequence, summary.next);
+        self.newest = self.newest.max(summary.newest);
+        Ok(segment)
+    }
+
+    /// Applies the changes of the frames that the tables do not have.
+    fn replay(&self, found: &Found, frames: &[super::index::FrameSpot], watermark: u64) -> io::Result<()> {
+        let length = found.file.len()?;
+        for spot in frames.iter().filter(|spot| spot.changes && spot.sequence >= watermark) {
+            match frame_at(&*found.file, found.header.salt, spot.position, length)? {
+                Some(frame) => self.tables.apply(changes_in(&frame), frame.header.sequence + 1, frame.header.next()),
+                None => {
+                    let place = format!("{} at {}", segment_name(found.header.id), spot.position);
+                    self.damage.report(&place, "records and rows of a frame are lost; settled events may come back");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_scanned(&mut self, found: &Found, next: Option<(u64, Offset)>) -> io::Result<()> {
+        let end = next.map_or(End::Tail, |(sequence, offset)| End::Next { sequence, offset });
+        let damage = self.damage.clone();
+        let mut rebuilt = Rebuilt::new(&found.header, self.seed, &damage, Some(&self.tables));
+        let scanned = scan(&*found.file, &found.header, start_of(&found.header), end, &mut rebuilt)?;
+        let mut carried = None;
+        if next.is_none() {
+            if scanned.torn {
+                self.set_torn_aside(found, scanned.position);
+            }
+            // If the tables know of later frames, this one was synced long ago.
+            if self.tables.watermark().sequence <= scanned.next_sequence {
+                carried = rebuilt.last.take().map(|(_, frame)| frame);
+            }
+        }
+        rebuilt.settle();
+        let Rebuilt { mut index, ids, .. } = rebuilt;
+        if carried.is_none() {
+            index.summary.next_sequence = index.summary.next_sequence.max(scanned.next_sequence);
+            index.summary.next = index.summary.next.max(scanned.next);
+        }
+        let (summary, home) = (index.summary, Arc::new(Home::writing(found.header.id)));
+        ids.into_iter().for_each(|entry| home.ids().push(entry));
+        home.become_form(Form::Memory(Arc::new(index)));
+        let segment = self.take(found, summary, home)?;
+        self.unsealed.push(segment);
+        self.carried = carried;
+        Ok(())
+    }
+
+    /// Keeps the bytes of a torn write for a human to look at.
+    fn set_torn_aside(&self, found: &Found, position: u64) {
+        let name = torn_name(found.header.id, position);
+        let length = found.file.len().unwrap_or(position).saturating_sub(position).min(super::frame::MAX_FRAME);
+        let kept = read_bytes(&*found.file, position, length).and_then(|bytes| {
+            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            Shared::set_aside(&*self.disk, &name, &bytes[..end])
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, name, "the bytes of a torn write could not be set aside");
+        }
+        let place = format!("{} at {position}", segment_name(found.header.id));
+        self.damage.report(&place, &format!("the last write was cut; it is set aside as {name}"));
+    }
+
+    /// What the tables know and the log does not is lost: offsets must not be given out twice all the same.
+    fn check_tables(&mut self) {
+        let watermark = self.tables.watermark();
+        let (sequence, next) = match &self.carried {
+            Some(frame) => (frame.header.sequence + 1, frame.header.next()),
+            None => (self.next_sequence, self.next),
+        };
+        if watermark.sequence > sequence || watermark.next > next {
+            let cost = format!("the end of the log is lost: offsets {next} to {} cannot be served", watermark.next);
+            self.damage.report("the log", &cost);
+            self.next_sequence = watermark.sequence.max(sequence);
+            self.next = watermark.next.max(next);
+        }
+    }
+
+    /// Begins the segment that will be written. Also tells which segment file was left without any frame.
+    fn begin(&mut self) -> io::Result<(Active, Option<Frame>, Option<Arc<Segment>>)> {
+        let carried = self.carried.take();
+        let bytes = bytes_for(self.options.segment_bytes, carried.as_ref().map_or(0, |frame| frame.bytes.len() as u64));
+        let spare = self.spares.iter().position(|(_, spare)| *spare >= bytes);
+        let name = match spare {
+            Some(place) => self.spares.swap_remove(place).0,
+            None => {
+                let name = format!("{:016x}.spare", random());
+                create_spare(&*self.disk, &name, bytes)?;
+                name
+            }
+        };
+        let header = SegmentHeader {
+            id: self.next_id()?,
+            salt: random(),
+            first_sequence: self.next_sequence,
+            first: self.next,
+            seed: self.seed.0,
+            newest: self.newest,
+            dedup_since: self.dedup_since,
+        };
+        let (active, carried) = activate(&*self.disk, &name, header, carried.as_ref())?;
+        // The last one may have nothing left: its only frame went on into the new one.
+        let last = self.segments.last();
+        let spent = last.filter(|last| last.summary.end == SECTOR && last.summary.first == last.summary.next).cloned();
+        if let Some(spent) = &spent {
+            self.segments.pop();
+            self.unsealed.retain(|segment| segment.summary.id != spent.summary.id);
+            self.disk.remove(&segment_name(spent.summary.id))?;
+            self.disk.sync_names()?;
+        }
+        Ok((active, carried, spent))
+    }
+
+    fn next_id(&self) -> io::Result<u64> {
+        let names = self.disk.names()?;
+        let taken = names.iter().filter_map(|name| id_in(name, "log").or_else(|| id_in(name, "idx")));
+        Ok(taken.max().unwrap_or(0) + 1)
+    }
+
+    fn finish(mut self, active: Active, carried: Option<Frame>, _spent: Option<Arc<Segment>>) -> Result<Opened, Trouble> {
+        let home = Arc::new(Home::writing(active.header.id));
+        let (mut dedup, gone) = self.restore_ids()?;
+        dedup.start(home.clone());
+        let mut writing = Writing::of(&active, home.clone());
+        let mut cache = Cache::new(self.options.cache_bytes, active.header.first);
+        let mut next = active.header.first;
+        if let Some(frame) = carried {
+            let (seed, mut scratch) = (self.seed, Vec::new());
+            let cached = CachedFrame::new(&frame, seed, |offset, item| {
+                let entry = id_entry(seed, offset, item, &mut scratch);
+                if entry.is_remembered() {
+                    dedup.insert(key_of(entry.hash), entry.accepted_at);
+                }
+                home.ids().push(entry);
+            });
+            let cached = Arc::new(cached);
+            writing.index.add(SECTOR, &frame, &cached);
+            self.newest = self.newest.max(frame.header.newest);
+            next = cached.next;
+            cache.push(cached);
+        }
+        let epochs = newest_epochs(self.tables.epochs().map_err(Trouble::Tables)?);
+        let used = self.measure()?;
+        let since = AtomicU64::new(dedup.since);
+        let shared = Shared {
+            options: self.options,
+            disk: self.disk,
+            seed: self.seed,
+            view: RwLock::new(View { segments: self.segments, writing, cache, next }),
+            tail: watch::channel(next).0,
+            tables: self.tables,
+            damage: self.damage,
+            used: AtomicU64::new(used),
+            spares: Mutex::new(self.spares),
+            gone: Mutex::new(gone),
+            dedup_since: since,
+            no_space: AtomicBool::new(false),
+            reported: Mutex::default(),
+            numbers: AtomicU64::new(random() >> 16),
+        };
+        Ok(Opened { shared, active, home, dedup, epochs, newest: self.newest, unsealed: self.unsealed })
+    }
+
+    /// Loads the keys of all ids that are remembered, oldest first. Also gives the indexes whose segments are gone.
+    fn restore_ids(&self) -> io::Result<(Dedup, Vec<Arc<Home>>)> {
+        let mut homes: BTreeMap<u64, Arc<Home>> = self.segments.iter().map(|segment| (segment.home.id, segment.home.clone())).collect();
+        let mut gone = Vec::new();
+        for id in self.disk.names()?.iter().filter_map(|name| id_in(name, "idx")) {
+            if homes.contains_key(&id) {
+                continue;
+            }
+            match SealedIndex::open(self.disk.open(&index_name(id))?, id) {
+                Ok(index) => {
+                    let home = Arc::new(Home::sealed(index));
+                    gone.push(home.clone());
+                    homes.insert(id, home);
+                }
+                Err(_) => {
+                    self.damage.report(&index_name(id), "duplicates of events of a segment that is gone are not found; set aside");
+                    self.disk.rename(&index_name(id), &format!("{}.damaged", index_name(id)))?;
+                }
+            }
+        }
+        let mut dedup = Dedup::new(self.options.dedup_ids, self.dedup_since);
+        for home in homes.into_values() {
+            self.load_ids(&mut dedup, home);
+        }
+        Ok((dedup, gone))
+    }
+
+    fn load_ids(&self, dedup: &mut Dedup, home: Arc<Home>) {
+        match home.form() {
+            Form::File(index) => match index.id_keys() {
+                Ok(keys) => dedup.load(home, &keys, index.summary.newest),
+                Err(error) => {
+                    self.damage.report(&index_name(home.id), &format!("duplicates of its events are not found: {error}"));
+                    dedup.since = dedup.since.max(index.summary.newest);
+                }
+            },
+            _ => {
+                dedup.start(home.clone());
+                for entry in home.ids().entries().iter().filter(|entry| entry.is_remembered()) {
+                    dedup.insert(key_of(entry.hash), entry.accepted_at);
+                }
+            }
+        }
+    }
+
+    /// Bytes of everything in the directory.
+    fn measure(&self) -> io::Result<u64> {
+        let mut used = self.tables.bytes();
+        for name in self.disk.names()?.iter().filter(|name| !name.starts_with(tables::FILE)) {
+            used += self.disk.open(name)?.len()?;
+        }
+        // The indexes that are yet to be written count from the end of their segments on.
+        let unsealed = self.unsealed.iter().map(|segment| match segment.home.form() {
+            Form::Memory(index) => size_of(&index, &segment.home.ids()),
+            _ => 0,
+        });
+        Ok(used + unsealed.sum::<u64>())
+    }
+}
+
+fn newest_epochs(all: Vec<(Arc<str>, u64)>) -> HashMap<Arc<str>, u64> {
+    let mut epochs = HashMap::with_capacity(all.len());
+    for (owner, epoch) in all {
+        let newest = epochs.entry(owner).or_insert(epoch);
+        *newest = epoch.max(*newest);
+    }
+    epochs
+}

@@ -1,0 +1,5 @@
+//! The embedded store against the conformance suite, power cuts, damage and trouble.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod conformance;
+mod place;

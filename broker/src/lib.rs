@@ -9,12 +9,16 @@
 //! |---|---|
 //! | [`config`] | what an operator may set |
 //! | [`envelope`] | an event as it is stored: checked, completed, encoded once |
+//! | [`schema`] | the registered message types, and what is checked against them |
+//! | [`ingress`] | the edge: a signed POST becomes a typed event |
 
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod entropy;
 pub mod envelope;
+pub mod ingress;
 pub mod limits;
+pub mod schema;
 pub mod server;
 pub mod telemetry;

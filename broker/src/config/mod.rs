@@ -13,6 +13,7 @@ mod log;
 mod problem;
 mod root;
 mod schemas;
+mod source;
 mod store;
 mod value;
 
@@ -26,5 +27,6 @@ pub use log::{LogConfig, LogFormat};
 pub use problem::{Findings, Problem, Problems};
 pub use root::Config;
 pub use schemas::SchemasConfig;
+pub use source::{OnUndecodable, SourceConfig, SourceContext, Verify};
 pub use store::{Engine, RetentionConfig, StoreConfig};
 pub use value::{Address, InvalidValue, Secret, SecretError, SecretRef, Share, Size, Span};

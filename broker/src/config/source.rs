@@ -1,0 +1,267 @@
+//! `[sources.NAME]`: an origin of webhooks.
+//!
+//! Constraints: a source without a secret does not start, unless it says `verify = "none"` in so many words; what its mappings name must
+//! exist; every problem is reported at once, with its key.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use serde::Deserialize;
+
+use super::{EdgeConfig, Findings, Secret, SecretRef, Size, Span};
+use crate::{
+    ingress::{
+        About, BoundHandshake, Counters, Identity, IdentityConfig, IdentityTable, Source, Template, TypeConfig, Typing,
+        decode::Selector,
+        verify::{Form, Scheme, SchemeConfig, Verifier},
+    },
+    limits,
+    schema::Schemas,
+};
+
+/// An origin of webhooks, as it is configured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// Where it posts to. Default: `/hooks/NAME`.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// A provider's name, or a table that describes how the source signs. Required unless `verify = "none"`.
+    #[serde(default)]
+    pub scheme: Option<SchemeConfig>,
+    /// `signature` (the default) or `none`: then whoever reaches the path can send events.
+    #[serde(default)]
+    pub verify: Verify,
+    /// The active secrets, `env:NAME` or `file:PATH`; several during a rotation. One that matches is enough.
+    #[serde(default)]
+    pub secrets: Vec<SecretRef>,
+    /// What tells its webhooks apart. Default: the provider's delivery id, or else the body's hash.
+    #[serde(default)]
+    pub identity: Option<IdentityConfig>,
+    /// The provider's name for the kind of event, instead of the scheme's rule: the parts that are there, joined by dots.
+    #[serde(default)]
+    pub event_type: Option<Vec<Template>>,
+    /// Message types by the provider's event types, over those of the scheme; `*` stands for all that have no entry.
+    #[serde(default)]
+    pub types: BTreeMap<String, TypeConfig>,
+    /// What its events are about.
+    #[serde(default)]
+    pub subject: Option<Template>,
+    /// The key within which the order of its events matters.
+    #[serde(default)]
+    pub ordering_key: Option<Template>,
+    /// The story that its events belong to. Default: each its own.
+    #[serde(default)]
+    pub correlation_id: Option<Template>,
+    /// How far a signed time may be from now, instead of the scheme's.
+    #[serde(default)]
+    pub tolerance: Option<Span>,
+    /// Whether forms are accepted, instead of the scheme's rule.
+    #[serde(default)]
+    pub form: Option<Form>,
+    /// The largest body, if smaller than that of the edge.
+    #[serde(default)]
+    pub max_body: Option<Size>,
+    /// What becomes of a verified webhook that does not fit its type. Default: `quarantine`, and `refuse` with `verify = "none"`.
+    #[serde(default)]
+    pub on_undecodable: Option<OnUndecodable>,
+    /// Whether the body is kept beside the typed event, so that it can be typed again. Default: true.
+    #[serde(default = "yes")]
+    pub keep_raw: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Whether a source is verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// By its signature.
+    #[default]
+    Signature,
+    /// Not at all.
+    None,
+}
+
+/// What becomes of a webhook that does not fit its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUndecodable {
+    /// 202, and kept.
+    Quarantine,
+    /// 400.
+    Refuse,
+}
+
+/// What a source depends on beside its own section.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceContext<'a> {
+    /// The registered message types.
+    pub schemas: &'a Schemas,
+    /// The edge's limits.
+    pub edge: &'a EdgeConfig,
+    /// How long ids are remembered.
+    pub dedup_window: Span,
+    /// The folder of the configuration file.
+    pub base: &'a Path,
+}
+
+impl SourceConfig {
+    /// Checks the section `sources.NAME` and makes it ready to receive. `None` when something was reported.
+    #[must_use]
+    pub fn build(&self, name: &str, context: SourceContext<'_>, findings: &mut Findings) -> Option<Source> {
+        let mut problems = Vec::new();
+        let source = self.try_build(name, context, &mut problems);
+        let sound = problems.is_empty();
+        findings.within(&format!("sources.{name}"), |findings| {
+            problems.into_iter().for_each(|(key, problem)| findings.wrong(&key, problem));
+        });
+        source.filter(|_| sound)
+    }
+
+    fn try_build(&self, name: &str, context: SourceContext<'_>, problems: &mut Vec<(String, String)>) -> Option<Source> {
+        let mut wrong = |key: &str, problem: String| problems.push((key.to_owned(), problem));
+        check_name(name).unwrap_or_else(|problem| wrong("", problem));
+        let path = self.path.clone().unwrap_or_else(|| format!("/hooks/{name}"));
+        check_path(&path).unwrap_or_else(|problem| wrong("path", problem));
+        let max_body = self.max_body.unwrap_or(context.edge.max_body).min(context.edge.max_body).to_usize();
+        if max_body == 0 {
+            wrong("max_body", "is 0, so that nothing would be accepted".to_owned());
+        }
+
+        let mut selector = Selector::default();
+        let rules = self.rules();
+        let verifier = self.verifier(context.base, &mut wrong);
+        let identity = self.identity(&rules, context.dedup_window, &mut selector, &mut wrong);
+        let handshake = rules.scheme.and_then(|scheme| scheme.handshake.as_ref()).and_then(|handshake| {
+            let when = handshake.when.bind(&mut selector);
+            let echo = handshake.echo.bind(&mut selector);
+            match (when, echo) {
+                (Ok(when), Ok(echo)) => Some(BoundHandshake { when, is: handshake.is.clone(), echo }),
+                (when, echo) => {
+                    when.err().into_iter().chain(echo.err()).for_each(|problem| wrong("scheme.handshake", problem));
+                    None
+                }
+            }
+        });
+        let about =
+            About { subject: self.subject.clone(), ordering_key: self.ordering_key.clone(), correlation_id: self.correlation_id.clone() };
+        let typing = Typing::compile(name, rules.event_type, &rules.types, &about, context.schemas, &mut selector);
+        let typing = typing.map_err(|found| found.into_iter().for_each(|found| wrong(&found.key, found.problem))).ok();
+        let refuses = self.verify == Verify::None && self.on_undecodable != Some(OnUndecodable::Quarantine);
+        Some(Source {
+            name: Arc::from(name),
+            path,
+            scheme: match (self.verify, &self.scheme) {
+                (Verify::Signature, Some(scheme)) => scheme.name.clone(),
+                _ => "none".to_owned(),
+            },
+            counters: Counters::default(),
+            verifier: verifier?,
+            form: self.form.or(rules.scheme.map(|scheme| scheme.form)).unwrap_or_default(),
+            handshake,
+            identity: identity?,
+            typing: typing?,
+            selector,
+            max_body: max_body.min(limits::MAX_WEBHOOK_BYTES),
+            body_timeout: context.edge.body_timeout.get(),
+            refuses_undecodable: refuses || self.on_undecodable == Some(OnUndecodable::Refuse),
+            keeps_raw: self.keep_raw,
+        })
+    }
+
+    /// The scheme's rules with the source's own over them.
+    fn rules(&self) -> Rules<'_> {
+        let scheme = self.scheme.as_ref().map(|config| &config.scheme);
+        let mut types = scheme.map(|scheme| scheme.types.clone()).unwrap_or_default();
+        types.extend(self.types.clone());
+        let event_type = self.event_type.as_ref().or(scheme.map(|scheme| &scheme.event_type));
+        Rules { scheme, event_type: event_type.map_or(&[], |rule| rule), types }
+    }
+
+    /// `Some(None)` for a source that is not verified, and says so.
+    fn verifier(&self, base: &Path, wrong: &mut impl FnMut(&str, String)) -> Option<Option<Verifier>> {
+        if self.verify == Verify::None {
+            if !self.secrets.is_empty() {
+                wrong("secrets", "would not be used, as verify is \"none\"; take one of them away".to_owned());
+            }
+            return Some(None);
+        }
+        let Some(config) = &self.scheme else {
+            wrong("scheme", "is missing: name the provider, such as \"github\", or describe how the source signs".to_owned());
+            return None;
+        };
+        let mut scheme = config.scheme.clone();
+        match (&mut scheme.timestamp, self.tolerance) {
+            (Some(rule), Some(tolerance)) => rule.tolerance = tolerance,
+            (None, Some(_)) => wrong("tolerance", format!("has no effect: {} does not sign a time", config.name)),
+            _ => {}
+        }
+        for (key, problem) in scheme.problems() {
+            wrong(&format!("scheme.{key}"), problem);
+        }
+        if self.secrets.is_empty() {
+            let problem = "is missing: nothing is accepted unverified; refer to the secret that the source signs with, such as \
+                           [\"env:WEBHOOK_SECRET\"], or say verify = \"none\"";
+            wrong("secrets", problem.to_owned());
+        }
+        let mut secrets: Vec<Secret> = Vec::new();
+        for reference in &self.secrets {
+            match reference.resolve(base) {
+                Ok(secret) => secrets.push(secret),
+                Err(error) => wrong("secrets", error.to_string()),
+            }
+        }
+        let verifier = Verifier::new(scheme, &secrets);
+        verifier.map_err(|(index, problem)| wrong("secrets", format!("number {} {problem}", index + 1))).ok().map(Some)
+    }
+
+    fn identity(&self, rules: &Rules<'_>, window: Span, selector: &mut Selector, wrong: &mut impl FnMut(&str, String)) -> Option<Identity> {
+        let delivery_id = rules.scheme.and_then(|scheme| scheme.delivery_id.clone()).map(IdentityTable::DeliveryId);
+        let rule = match (&self.identity, delivery_id) {
+            (Some(IdentityConfig::None), _) => return Some(Identity::None),
+            (Some(IdentityConfig::Rule(rule)), _) => rule.clone(),
+            (Some(IdentityConfig::DeliveryId), None) => {
+                let problem = "is \"delivery_id\", but the scheme has none; say where it is: { delivery_id = \"{header:X-Delivery}\" }";
+                wrong("identity", problem.to_owned());
+                return None;
+            }
+            (None | Some(IdentityConfig::DeliveryId), Some(rule)) => rule,
+            (None, None) => IdentityTable::BodyHash(limits::BODY_HASH_WINDOW),
+        };
+        Identity::compile(&rule, window.micros(), selector).map_err(|problem| wrong("identity", problem)).ok()
+    }
+}
+
+struct Rules<'a> {
+    scheme: Option<&'a Scheme>,
+    event_type: &'a [Template],
+    types: BTreeMap<String, TypeConfig>,
+}
+
+/// Names appear in paths, metrics and as the source of events.
+fn check_name(name: &str) -> Result<(), String> {
+    let fits = (1..=64).contains(&name.len());
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    if !fits || !name.bytes().all(allowed) {
+        return Err(format!("{name:?} is not a name of 1 to 64 of a-z, 0-9, -, _ and ."));
+    }
+    if name == "waypost" || name.starts_with("waypost.") {
+        return Err("names that start with waypost. are kept for the broker's own events".to_owned());
+    }
+    Ok(())
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
+    let segments: BTreeSet<&str> = path.split('/').collect();
+    if !path.starts_with('/') || !path.bytes().all(allowed) || segments.contains(".") || segments.contains("..") {
+        return Err(format!("{path:?} is not a path such as /hooks/github, of letters, digits, - _ . ~ and /"));
+    }
+    Ok(())
+}

@@ -1,0 +1,433 @@
+//! A JSON document to the wire, field by field, in one pass.
+//!
+//! Constraints:
+//! - The grammar is serde_json's: its limits (128 deep) and its strictness. Only what is behind a value is ours.
+//! - Fields are written in the order of the document; a field with its default value and no presence is left out, as every encoder does.
+//! - A key that occurs twice counts with its last value, and is reported: such a document is first reduced to the last of each key.
+
+use std::{borrow::Cow, fmt};
+
+use jiff::Timestamp;
+use prost::{
+    Message as _,
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
+};
+use prost_reflect::{DeserializeOptions, DynamicMessage};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::{
+    DecodeError,
+    scalar::{self, Scalar},
+};
+use crate::schema::{
+    FieldPath,
+    path::Step,
+    plan::{FieldPlan, FieldShape, Form, Kind, MessageId, MessagePlan, Plans},
+};
+
+/// A message, encoded.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) bytes: Vec<u8>,
+    /// A key that occurs twice.
+    pub(super) duplicate: Option<FieldPath>,
+}
+
+/// What a document is to become.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'p> {
+    /// A message, without a tag.
+    Message(MessageId),
+    /// The value of a field, with its tag. A null leaves it out.
+    Field(&'p FieldPlan),
+}
+
+/// Decodes a document.
+pub(super) fn encode(plans: &Plans, target: Target<'_>, json: &str) -> Result<Encoded, DecodeError> {
+    let mut writer = Writer { plans, out: Vec::with_capacity(json.len() / 2), path: Vec::new(), duplicate: None };
+    let mut document = serde_json::Deserializer::from_str(json);
+    let result = TargetSeed { writer: &mut writer, target }.deserialize(&mut document).and_then(|()| document.end());
+    if writer.duplicate.is_some() {
+        return reduced(plans, target, json, writer.duplicate.take());
+    }
+    match result {
+        Ok(()) => Ok(Encoded { bytes: writer.out, duplicate: None }),
+        Err(error) => Err(decode_error(&error, writer.path)),
+    }
+}
+
+/// The slow way of a document with duplicate keys: a map keeps the last of each.
+fn reduced(plans: &Plans, target: Target<'_>, json: &str, duplicate: Option<FieldPath>) -> Result<Encoded, DecodeError> {
+    let document: serde_json::Value = serde_json::from_str(json).map_err(|error| decode_error(&error, Vec::new()))?;
+    let mut writer = Writer { plans, out: Vec::with_capacity(json.len() / 2), path: Vec::new(), duplicate: None };
+    match (TargetSeed { writer: &mut writer, target }).deserialize(document) {
+        Ok(()) => Ok(Encoded { bytes: writer.out, duplicate }),
+        Err(error) => Err(decode_error(&error, writer.path)),
+    }
+}
+
+fn decode_error(error: &serde_json::Error, path: Vec<Step<'_>>) -> DecodeError {
+    if error.is_data() {
+        DecodeError::Mismatch { path: path.into(), problem: error.to_string() }
+    } else {
+        DecodeError::Malformed(error.to_string())
+    }
+}
+
+struct Writer<'p> {
+    plans: &'p Plans,
+    out: Vec<u8>,
+    /// Left where it is when something is wrong.
+    path: Vec<Step<'p>>,
+    duplicate: Option<FieldPath>,
+}
+
+impl<'p> Writer<'p> {
+    /// Begins something that is preceded by its length. The end takes the place that is answered.
+    fn begin(&mut self) -> usize {
+        self.out.push(0);
+        self.out.len()
+    }
+
+    /// Most parts are short: one byte for the length was right, else the part moves up.
+    fn end(&mut self, start: usize) {
+        let length = self.out.len() - start;
+        let extra = encoded_len_varint(length as u64) - 1;
+        if extra > 0 {
+            self.out.resize(self.out.len() + extra, 0);
+            self.out.copy_within(start..start + length, start + extra);
+        }
+        let mut prefix = &mut self.out[start - 1..start + extra];
+        encode_varint(length as u64, &mut prefix);
+    }
+
+    fn key(&mut self, field: &FieldPlan, wire: WireType) {
+        encode_key(field.number, wire, &mut self.out);
+    }
+
+    /// A scalar; with a tag if it belongs to a field of its own.
+    fn scalar<E: Error>(&mut self, field: &FieldPlan, tagged: bool, value: Scalar<'_>) -> Result<(), E> {
+        let at = self.out.len();
+        if tagged {
+            self.key(field, field.kind.wire_type());
+        }
+        match scalar::write(self.plans, field.kind, value, &mut self.out) {
+            // The element of a list and the value of a map are written whatever they are.
+            Ok(default) if default && !field.presence && field.shape == FieldShape::One => self.out.truncate(at),
+            Ok(_) => {}
+            Err(unfit) => return Err(E::custom(format_args!("found {}, expected {}", unfit.0, field.kind.expected()))),
+        }
+        Ok(())
+    }
+
+    /// What prost-reflect knows better.
+    fn reflected<'de, D: Deserializer<'de>>(&mut self, plan: &MessagePlan, deserializer: D) -> Result<(), D::Error> {
+        let options = DeserializeOptions::new().deny_unknown_fields(false);
+        let message = DynamicMessage::deserialize_with_options(plan.descriptor.clone(), deserializer, &options)?;
+        message.encode(&mut self.out).map_err(D::Error::custom)
+    }
+}
+
+struct TargetSeed<'w, 'p> {
+    writer: &'w mut Writer<'p>,
+    target: Target<'p>,
+}
+
+impl<'de> DeserializeSeed<'de> for TargetSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.target {
+            Target::Message(id) => MessageSeed { writer: self.writer, id }.deserialize(deserializer),
+            Target::Field(field) => FieldSeed { writer: self.writer, field }.deserialize(deserializer).map(drop),
+        }
+    }
+}
+
+/// A message without tag and length.
+struct MessageSeed<'w, 'p> {
+    writer: &'w mut Writer<'p>,
+    id: MessageId,
+}
+
+impl<'de> DeserializeSeed<'de> for MessageSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let plan = self.writer.plans.get(self.id);
+        match plan.form {
+            Form::Fields => deserializer.deserialize_map(FieldsVisitor { writer: self.writer, plan }),
+            Form::Timestamp => deserializer.deserialize_str(TimestampVisitor { writer: self.writer }),
+            Form::Reflected => self.writer.reflected(plan, deserializer),
+        }
+    }
+}
+
+struct FieldsVisitor<'w, 'p> {
+    writer: &'w mut Writer<'p>,
+    plan: &'p MessagePlan,
+}
+
+impl<'de> Visitor<'de> for FieldsVisitor<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object for {}", self.plan.descriptor.full_name())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { writer, plan } = self;
+        let (mut seen, mut oneofs) = (0_u128, 0_u128);
+        while let Some(index) = map.next_key_seed(KeySeed(plan))? {
+            let Some(index) = index else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let field = &plan.fields[index];
+            writer.path.push(Step::Name(Cow::Borrowed(&field.name)));
+            if seen & (1 << index) != 0 {
+                // Decoded again from the reduced document, so that how this one ends does not matter.
+                writer.duplicate = Some(std::mem::take(&mut writer.path).into());
+                return Err(A::Error::custom("a duplicate key"));
+            }
+            seen |= 1 << index;
+            let set = map.next_value_seed(FieldSeed { writer, field })?;
+            if let (true, Some(oneof)) = (set, field.oneof) {
+                if oneofs & (1 << oneof) != 0 {
+                    return Err(A::Error::custom("another field of the same oneof is set as well; only one of them can be"));
+                }
+                oneofs |= 1 << oneof;
+            }
+            writer.path.pop();
+        }
+        Ok(())
+    }
+}
+
+/// A key: the field that it means, if any.
+struct KeySeed<'p>(&'p MessagePlan);
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<Option<usize>, E> {
+        Ok(self.0.field_index(key))
+    }
+}
+
+/// A field with its tag, whatever its shape. Answers whether it was set.
+struct FieldSeed<'w, 'p> {
+    writer: &'w mut Writer<'p>,
+    field: &'p FieldPlan,
+}
+
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.field.kind.expected())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<bool, E> {
+        if !self.field.null_is_value {
+            return Ok(false);
+        }
+        match self.field.kind {
+            Kind::Message(_) => {
+                self.writer.key(self.field, WireType::LengthDelimited);
+                // google.protobuf.Value { null_value: NULL_VALUE }
+                self.writer.out.extend_from_slice(&[2, 0x08, 0]);
+            }
+            _ => self.writer.scalar(self.field, true, Scalar::Signed(0))?,
+        }
+        Ok(true)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<bool, E> {
+        self.visit_unit()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        let Self { writer, field } = self;
+        match field.shape {
+            FieldShape::One => ValueSeed { writer, field, tagged: true }.deserialize(deserializer)?,
+            FieldShape::List { packed } => deserializer.deserialize_seq(ListVisitor { writer, field, packed })?,
+            FieldShape::Map => deserializer.deserialize_map(MapVisitor { writer, field })?,
+        }
+        Ok(true)
+    }
+}
+
+/// One value: of a singular field, of an element, of a map's entry.
+struct ValueSeed<'w, 'p> {
+    writer: &'w mut Writer<'p>,
+    field: &'p FieldPlan,
+    tagged: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Kind::Message(id) = self.field.kind else { return deserializer.deserialize_any(self) };
+        self.writer.key(self.field, WireType::LengthDelimited);
+        let start = self.writer.begin();
+        MessageSeed { writer: self.writer, id }.deserialize(deserializer)?;
+        self.writer.end(start);
+        Ok(())
+    }
+}
+
+impl Visitor<'_> for ValueSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.field.kind.expected())
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.writer.scalar(self.field, self.tagged, Scalar::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.writer.scalar(self.field, self.tagged, Scalar::Signed(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.writer.scalar(self.field, self.tagged, Scalar::Unsigned(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        self.writer.scalar(self.field, self.tagged, Scalar::Float(value))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        self.writer.scalar(self.field, self.tagged, Scalar::Text(value))
+    }
+}
+
+struct ListVisitor<'w, 'p> {
+    writer: &'w mut Writer<'p>,
+    field: &'p FieldPlan,
+    packed: bool,
+}
+
+impl<'de> Visitor<'de> for ListVisitor<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array, each element {}", self.field.kind.expected())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Self { writer, field, packed } = self;
+        let before = writer.out.len();
+        let start = packed.then(|| {
+            writer.key(field, WireType::LengthDelimited);
+            writer.begin()
+        });
+        let mut count = 0;
+        writer.path.push(Step::Index(0));
+        while list.next_element_seed(ValueSeed { writer, field, tagged: !packed })?.is_some() {
+            count += 1;
+            if let Some(step) = writer.path.last_mut() {
+                *step = Step::Index(count);
+            }
+        }
+        writer.path.pop();
+        match start {
+            Some(_) if count == 0 => writer.out.truncate(before),
+            Some(start) => writer.end(start),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+struct MapVisitor<'w, 'p> {
+    writer: &'w mut Writer<'p>,
+    field: &'p FieldPlan,
+}
+
+impl<'de> Visitor<'de> for MapVisitor<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object, as this is a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { writer, field } = self;
+        let Kind::Message(entry) = field.kind else { return Err(A::Error::custom("a map without entries")) };
+        let [key_field, value_field] = &*writer.plans.get(entry).fields else {
+            return Err(A::Error::custom("a map whose entry is not a key and a value"));
+        };
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            writer.key(field, WireType::LengthDelimited);
+            let start = writer.begin();
+            let value = match (&*key, key_field.kind) {
+                ("true", Kind::Bool) => Scalar::Bool(true),
+                ("false", Kind::Bool) => Scalar::Bool(false),
+                (text, _) => Scalar::Text(text),
+            };
+            writer.path.push(Step::Name(Cow::Owned(key.clone().into_owned())));
+            writer.scalar(key_field, true, value)?;
+            if !map.next_value_seed(FieldSeed { writer, field: value_field })? {
+                return Err(A::Error::custom(format_args!("found null, expected {}", value_field.kind.expected())));
+            }
+            writer.path.pop();
+            writer.end(start);
+        }
+        Ok(())
+    }
+}
+
+struct TimestampVisitor<'w, 'p> {
+    writer: &'w mut Writer<'p>,
+}
+
+impl Visitor<'_> for TimestampVisitor<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time as RFC 3339, such as \"2026-04-05T10:30:00Z\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        let unfit = || E::custom("found a string that is none, expected a time as RFC 3339, such as \"2026-04-05T10:30:00Z\"");
+        let time: Timestamp = text.parse().map_err(|_| unfit())?;
+        // Protobuf counts nanoseconds forward also before 1970, and ends with the year 9999.
+        let nanos = time.as_nanosecond();
+        let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).map_err(|_| unfit())?;
+        if !(FIRST_SECOND..=LAST_SECOND).contains(&seconds) {
+            return Err(unfit());
+        }
+        let nanos = i32::try_from(nanos.rem_euclid(1_000_000_000)).map_err(|_| unfit())?;
+        prost_types::Timestamp { seconds, nanos }.encode(&mut self.writer.out).map_err(E::custom)
+    }
+}
+
+/// 0001-01-01T00:00:00Z.
+const FIRST_SECOND: i64 = -62_135_596_800;
+/// 9999-12-31T23:59:59Z.
+const LAST_SECOND: i64 = 253_402_300_799;

@@ -1,0 +1,1 @@
+//! Decoding, against what the rules say and against prost-reflect.

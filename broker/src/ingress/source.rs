@@ -1,0 +1,150 @@
+//! A source of webhooks, ready to receive.
+//!
+//! Constraint: built from its configuration only, which checks everything: what is here works.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use http::HeaderMap;
+
+use super::{
+    decode::{Selected, Selector},
+    identity::Identity,
+    outcome::Counters,
+    template::Bound,
+    typing::Typing,
+    verify::{Form, Rejection, Verifier},
+};
+
+/// A configured origin of webhooks.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name, and the `source` of its events.
+    pub name: Arc<str>,
+    /// Where it posts to.
+    pub path: String,
+    /// The name of its provider, `custom`, or `none`.
+    pub scheme: String,
+    /// How its webhooks fare.
+    pub counters: Counters,
+    /// `None` only if the source says so in so many words.
+    pub(crate) verifier: Option<Verifier>,
+    pub(crate) form: Form,
+    pub(crate) handshake: Option<BoundHandshake>,
+    pub(crate) identity: Identity,
+    pub(crate) typing: Typing,
+    /// Every pointer that the source's rules look at.
+    pub(crate) selector: Selector,
+    pub(crate) max_body: usize,
+    pub(crate) body_timeout: Duration,
+    pub(crate) refuses_undecodable: bool,
+    pub(crate) keeps_raw: bool,
+}
+
+/// A handshake, ready to use.
+#[derive(Clone, Debug)]
+pub(crate) struct BoundHandshake {
+    pub(crate) when: Bound,
+    pub(crate) is: String,
+    pub(crate) echo: Bound,
+}
+
+impl BoundHandshake {
+    /// The answer, if the request is one.
+    pub(crate) fn answer(&self, headers: &HeaderMap, selected: &Selected<'_>) -> Option<String> {
+        let asked = self.when.fill(headers, selected).is_ok_and(|text| text == self.is);
+        asked.then(|| self.echo.fill(headers, selected).map(std::borrow::Cow::into_owned).unwrap_or_default())
+    }
+}
+
+impl Source {
+    /// Whether nothing is verified: anybody who reaches the path can send events.
+    #[must_use]
+    pub fn is_unverified(&self) -> bool {
+        self.verifier.is_none()
+    }
+
+    /// Whether what verifies it should not be chosen where there is a choice: SHA-1, a bare secret, or nothing.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        self.verifier.as_ref().is_none_or(|verifier| verifier.scheme().algorithm.is_weak())
+    }
+
+    /// How many secrets are active.
+    #[must_use]
+    pub fn active_secrets(&self) -> usize {
+        self.verifier.as_ref().map_or(0, Verifier::active_secrets)
+    }
+
+    /// What signs samples for it; `None` if it is not verified.
+    #[must_use]
+    pub fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.as_ref()
+    }
+
+    /// The event types that its webhooks can become.
+    #[must_use]
+    pub fn event_types(&self) -> Vec<String> {
+        self.typing.event_types()
+    }
+
+    /// What tells its webhooks apart, as the admin API names it.
+    #[must_use]
+    pub fn identity(&self) -> waypost_proto::v1::SourceIdentity {
+        use waypost_proto::v1::SourceIdentity;
+        match self.identity {
+            Identity::DeliveryId(..) => SourceIdentity::DeliveryId,
+            Identity::Template(..) => SourceIdentity::Template,
+            Identity::BodyHash(_) => SourceIdentity::BodyHash,
+            Identity::None => SourceIdentity::None,
+        }
+    }
+
+    pub(crate) fn verify(&self, headers: &HeaderMap, body: &[u8], wall: u64) -> Result<(), Rejection> {
+        self.verifier.as_ref().map_or(Ok(()), |verifier| verifier.verify(headers, body, wall))
+    }
+}
+
+/// The configured sources, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Sources(BTreeMap<Arc<str>, Arc<Source>>);
+
+impl Sources {
+    /// Puts sources together. Their paths differ.
+    ///
+    /// # Errors
+    /// Names two sources with the same path.
+    pub fn new(sources: impl IntoIterator<Item = Source>) -> Result<Self, SamePath> {
+        let mut by_path: BTreeMap<String, Arc<str>> = BTreeMap::new();
+        let mut by_name = BTreeMap::new();
+        for source in sources {
+            if let Some(first) = by_path.insert(source.path.clone(), Arc::clone(&source.name)) {
+                return Err(SamePath { first, second: source.name, path: source.path });
+            }
+            by_name.insert(Arc::clone(&source.name), Arc::new(source));
+        }
+        Ok(Self(by_name))
+    }
+
+    /// A source by its name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Source>> {
+        self.0.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.0.values()
+    }
+}
+
+/// Two sources post to one path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("sources {first} and {second} have the same path {path}; each needs one of its own")]
+pub struct SamePath {
+    /// One of them.
+    pub first: Arc<str>,
+    /// The other.
+    pub second: Arc<str>,
+    /// The path.
+    pub path: String,
+}

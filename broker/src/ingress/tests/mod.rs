@@ -1,0 +1,171 @@
+//! The edge as a sender sees it: requests against the router, on the store in memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+/// A payload that an outside system sends.
+macro_rules! payload {
+    ($name:literal) => {
+        include_str!(concat!("../../../../tests/payloads/", $name, ".json"))
+    };
+}
+
+mod answers;
+
+use std::{path::Path, sync::Arc};
+
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use prost::Message;
+use serde_json::Value;
+use tower::ServiceExt;
+use waypost_proto::wire;
+use waypost_store::{EventStore, MemoryConfig, MemoryStore, ReadLimits, Selection, StoredEvent};
+
+use super::{Edge, Source, Sources, router};
+use crate::{
+    clock::Clock,
+    config::{Findings, SourceConfig, SourceContext, Span, parse},
+    entropy::Entropy,
+    envelope,
+    schema::Schemas,
+};
+
+/// 2026-04-05T10:30:00Z.
+const NOW: u64 = 1_775_385_000_000_000;
+
+const SECRET: &str = "It's a Secret to Everybody";
+
+const LIMITS: ReadLimits = ReadLimits { events: 1_000, bytes: 64 << 20 };
+
+/// An edge with its store.
+struct Harness {
+    router: Router,
+    store: Arc<dyn EventStore>,
+    sources: Sources,
+    clock: Clock,
+    _secrets: tempfile::TempDir,
+}
+
+/// What a sender gets.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.json()[key].as_str().unwrap().to_owned()
+    }
+
+    /// Status code and `status`, for short assertions.
+    fn summary(&self) -> (u16, String) {
+        (self.status.as_u16(), self.text("status"))
+    }
+}
+
+impl Harness {
+    /// The sources of a configuration, `[NAME]` each; `file:secret` is [`SECRET`], `file:next` is `next`.
+    fn new(sources: &str) -> Self {
+        Self::on(Arc::new(MemoryStore::open(MemoryConfig::default())), sources)
+    }
+
+    fn on(store: Arc<dyn EventStore>, sources: &str) -> Self {
+        let (built, findings, secrets) = build(sources);
+        assert_eq!(findings, [], "{sources}");
+        let sources = Sources::new(built).unwrap();
+        let clock = Clock::starting_at(NOW);
+        let entropy = Arc::new(Entropy::seeded(1));
+        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: sources.clone() };
+        Self { router: router(edge), store, sources, clock, _secrets: secrets }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+    }
+
+    /// Posts what `Verifier::sign` makes of a body.
+    async fn post(&self, source: &str, id: &str, event_type: Option<&str>, body: &str) -> Answer {
+        self.send(self.signed(source, id, event_type, body)).await
+    }
+
+    fn signed(&self, source: &str, id: &str, event_type: Option<&str>, body: &str) -> Request<Body> {
+        let source = self.sources.get(source).unwrap();
+        let headers = match source.verifier() {
+            Some(verifier) => verifier.sign(HeaderMap::new(), body.as_bytes(), id, event_type, self.clock.wall()).unwrap(),
+            None => HeaderMap::new(),
+        };
+        request(&source.path, headers, body.to_owned())
+    }
+
+    async fn stored(&self) -> Vec<StoredEvent> {
+        self.store.read(1, &Selection::All, LIMITS).await.unwrap().events
+    }
+
+    async fn events(&self) -> Vec<wire::Event> {
+        self.stored().await.iter().map(|stored| envelope::event(&stored.body).decode_event().unwrap()).collect()
+    }
+
+    /// The one event there is.
+    async fn event(&self) -> wire::Event {
+        let [event] = self.events().await.try_into().unwrap();
+        event
+    }
+
+    fn count(&self, source: &str, outcome: super::Outcome) -> u64 {
+        self.sources.get(source).unwrap().counters.get(outcome)
+    }
+}
+
+/// Builds sources; answers what was reported, too.
+fn build(sources: &str) -> (Vec<Source>, Vec<(String, String)>, tempfile::TempDir) {
+    build_with(sources, &Schemas::built_in().unwrap())
+}
+
+fn build_with(sources: &str, schemas: &Schemas) -> (Vec<Source>, Vec<(String, String)>, tempfile::TempDir) {
+    let secrets = tempfile::tempdir().unwrap();
+    std::fs::write(secrets.path().join("secret"), format!("{SECRET}\n")).unwrap();
+    std::fs::write(secrets.path().join("next"), "next").unwrap();
+    std::fs::write(secrets.path().join("standard"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let edge = parse("", Path::new("")).unwrap().edge;
+    let context = SourceContext { schemas, edge: &edge, dedup_window: Span::from_millis(72 * 3_600_000), base: secrets.path() };
+    let configs: std::collections::BTreeMap<String, SourceConfig> = toml::from_str(sources).unwrap();
+    let mut findings = Findings::default();
+    let built = configs.iter().filter_map(|(name, config)| config.build(name, context, &mut findings)).collect();
+    (built, findings.into_inner(), secrets)
+}
+
+fn request(path: &str, headers: HeaderMap, body: impl Into<Body>) -> Request<Body> {
+    let mut request = Request::builder().method(Method::POST).uri(path).body(body.into()).unwrap();
+    *request.headers_mut() = headers;
+    request
+}
+
+fn data<T: Message + Default + prost::Name>(event: &wire::Event) -> T {
+    let data = event.data.as_ref().unwrap();
+    assert_eq!(data.type_url, format!("type.googleapis.com/{}", T::full_name()));
+    T::decode(data.value.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn p1_a_signed_post_is_a_durable_event_when_it_is_answered() {
+    let edge = Harness::new("[github]\nscheme = \"github\"\nsecrets = [\"file:secret\"]\npath = \"/github-webhook\"");
+    let answer = edge.post("github", "72d3162e", Some("issues"), payload!("github_issues")).await;
+    assert_eq!(answer.summary(), (202, "accepted".to_owned()), "{answer:?}");
+    assert_eq!(answer.text("event_id"), "72d3162e");
+
+    let event = edge.event().await;
+    assert_eq!((&*event.id, &*event.source, &*event.r#type), ("72d3162e", "github", "github.v1.IssueChanged"));
+    assert_eq!(event.attributes["providertype"], "issues.opened");
+    assert_eq!(data::<waypost_proto::github::v1::IssueChanged>(&event).issue.unwrap().title, "Delay not propagated");
+    assert_eq!(envelope::raw(&edge.stored().await[0].body), payload!("github_issues"));
+}

@@ -1,0 +1,279 @@
+//! Which event a payload becomes.
+//!
+//! Constraints: what a source knows is typed, and checked; what it does not know becomes a `JsonPayload`, exact to the byte, never a
+//! guess: `google.protobuf.Struct` would round a number beyond 2^53.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use prost::{Message as _, Name as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use waypost_proto::{TYPE_URL_PREFIX, v1::JsonPayload, v1::Lineage, wire};
+
+use super::{
+    decode::{DecodeError, FieldConfig, Mapping, MappingProblem, Selected, Selector, duplicate_key},
+    template::{Absent, Bound, Template},
+    words::{Word, word_or_table},
+};
+use crate::schema::Schemas;
+
+/// A message type, or a table that says how a payload becomes one.
+#[derive(Clone, Debug)]
+pub struct TypeConfig(pub TypeTable);
+
+/// How a payload becomes a message.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TypeTable {
+    /// The full name of the message type.
+    pub message: String,
+    /// The type of the event. Default: the name of the message.
+    #[serde(default)]
+    pub event_type: Option<String>,
+    /// A JSON pointer to the part of the payload that is the message. Default: the whole.
+    #[serde(default)]
+    pub at: Option<String>,
+    /// Fields that are not found by their names: field path to JSON pointer.
+    #[serde(default)]
+    pub fields: BTreeMap<String, FieldConfig>,
+    /// Fields that have always the same value.
+    #[serde(default)]
+    pub constants: BTreeMap<String, Value>,
+    /// Instead of that of the source; likewise those that follow.
+    #[serde(default)]
+    pub subject: Option<Template>,
+    /// The key within which order matters.
+    #[serde(default)]
+    pub ordering_key: Option<Template>,
+    /// The story that the event belongs to.
+    #[serde(default)]
+    pub correlation_id: Option<Template>,
+}
+
+/// Attributes of the event that come from the payload, as templates. One that the payload does not have is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// What the event is about.
+    pub subject: Option<Template>,
+    /// The key within which order matters.
+    pub ordering_key: Option<Template>,
+    /// The story that the event belongs to.
+    pub correlation_id: Option<Template>,
+}
+
+impl<'de> Deserialize<'de> for TypeConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        word_or_table::<Self, TypeTable, D>(deserializer)
+    }
+}
+
+impl Word for TypeConfig {
+    const EXPECTED: &'static str = "the full name of a message type, or a table with message, at, fields, constants";
+
+    fn word(text: &str) -> Result<Self, String> {
+        Ok(Self(TypeTable { message: text.to_owned(), ..TypeTable::default() }))
+    }
+}
+
+impl From<TypeTable> for TypeConfig {
+    fn from(table: TypeTable) -> Self {
+        Self(table)
+    }
+}
+
+/// The typing of a source.
+#[derive(Clone, Debug)]
+pub(crate) struct Typing {
+    /// The source's name: what the type of an untyped event starts with.
+    source: String,
+    parts: Vec<Bound>,
+    types: BTreeMap<String, EventType>,
+    untyped: BoundAbout,
+}
+
+#[derive(Clone, Debug)]
+struct EventType {
+    name: String,
+    type_url: String,
+    mapping: Mapping,
+    about: BoundAbout,
+}
+
+#[derive(Clone, Debug, Default)]
+struct BoundAbout {
+    subject: Option<Bound>,
+    ordering_key: Option<Bound>,
+    correlation_id: Option<Bound>,
+}
+
+/// The types that stand for all that have no entry of their own.
+const ANY: &str = "*";
+
+/// What an event says of the provider's own name for its type.
+const PROVIDER_TYPE: &str = "providertype";
+
+/// What an event says of a key that occurs twice in its payload.
+const DUPLICATE_KEYS: &str = "duplicatekeys";
+
+impl Typing {
+    /// Compiles the types of a source.
+    ///
+    /// # Errors
+    /// Every problem, with its key from the source's table.
+    pub(crate) fn compile(
+        source: &str,
+        event_type: &[Template],
+        types: &BTreeMap<String, TypeConfig>,
+        about: &About,
+        schemas: &Schemas,
+        selector: &mut Selector,
+    ) -> Result<Self, Vec<MappingProblem>> {
+        let mut problems = Vec::new();
+        let mut parts = Vec::new();
+        for template in event_type {
+            match template.bind(selector) {
+                Ok(part) => parts.push(part),
+                Err(problem) => problems.push(MappingProblem { key: "event_type".to_owned(), problem }),
+            }
+        }
+        let untyped = about.bind(selector).map_err(|problem| problems.push(problem)).unwrap_or_default();
+        let mut compiled = BTreeMap::new();
+        for (name, TypeConfig(table)) in types {
+            let inside = |problem: MappingProblem| MappingProblem { key: format!("types.{name}.{}", problem.key), ..problem };
+            match EventType::compile(table, about, schemas, selector) {
+                Ok(event_type) => drop(compiled.insert(name.clone(), event_type)),
+                Err(found) => problems.extend(found.into_iter().map(inside)),
+            }
+        }
+        if problems.is_empty() { Ok(Self { source: source.to_owned(), parts, types: compiled, untyped }) } else { Err(problems) }
+    }
+
+    /// The event types that webhooks of the source can become.
+    pub(crate) fn event_types(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.types.values().map(|event_type| event_type.name.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The provider's name for the kind of event; empty when the source has no rule for it.
+    ///
+    /// # Errors
+    /// When the first part is not there.
+    pub(crate) fn provider_type<'a>(&self, headers: &'a HeaderMap, selected: &Selected<'a>) -> Result<Cow<'a, str>, Absent> {
+        let Some((first, rest)) = self.parts.split_first() else { return Ok(Cow::Borrowed("")) };
+        let first = first.fill(headers, selected)?;
+        Ok(rest.iter().filter_map(|part| part.fill(headers, selected).ok()).fold(first, |name, part| name + "." + part))
+    }
+
+    /// The type of the event that a provider's type becomes.
+    pub(crate) fn event_type(&self, provider_type: &str) -> String {
+        match self.find(provider_type) {
+            Some(event_type) => event_type.name.clone(),
+            None if provider_type.is_empty() => format!("{}.webhook", self.source),
+            None => format!("{}.{provider_type}", self.source),
+        }
+    }
+
+    /// The event of a payload, without id and time.
+    ///
+    /// # Errors
+    /// When the payload does not fit its type, or, untyped, is not JSON.
+    pub(crate) fn event(
+        &self,
+        provider_type: &str,
+        json: Bytes,
+        text: &str,
+        headers: &HeaderMap,
+        selected: &Selected<'_>,
+    ) -> Result<wire::Event, DecodeError> {
+        let (type_url, value, duplicate, about) = match self.find(provider_type) {
+            Some(known) => {
+                let decoded = known.mapping.decode(text, selected)?;
+                (known.type_url.clone(), decoded.bytes, decoded.duplicate_key, &known.about)
+            }
+            None => {
+                let duplicate = duplicate_key(text)?;
+                let value = JsonPayload { json }.encode_to_vec().into();
+                (type_url(&JsonPayload::full_name()), value, duplicate, &self.untyped)
+            }
+        };
+        let fill = |template: &Option<Bound>| {
+            template.as_ref().and_then(|bound| bound.fill(headers, selected).ok()).map_or_else(String::new, Cow::into_owned)
+        };
+        let correlation_id = fill(&about.correlation_id);
+        let mut event = wire::Event {
+            source: self.source.clone(),
+            r#type: self.event_type(provider_type),
+            subject: fill(&about.subject),
+            ordering_key: fill(&about.ordering_key),
+            data: Some(wire::Any { type_url, value }),
+            ..wire::Event::default()
+        };
+        if !correlation_id.is_empty() {
+            event.lineage = Some(Lineage { correlation_id, ..Lineage::default() });
+        }
+        if !provider_type.is_empty() {
+            event.attributes.insert(PROVIDER_TYPE.to_owned(), provider_type.to_owned());
+        }
+        if let Some(path) = duplicate {
+            event.attributes.insert(DUPLICATE_KEYS.to_owned(), path.pointer());
+        }
+        Ok(event)
+    }
+
+    /// The entry of a provider's type: its own, or that of what stands before its last dot, and so on; or the one for any.
+    fn find(&self, provider_type: &str) -> Option<&EventType> {
+        let mut name = provider_type;
+        loop {
+            if let Some(found) = self.types.get(name) {
+                return Some(found);
+            }
+            match name.rsplit_once('.') {
+                Some((shorter, _)) => name = shorter,
+                None => return self.types.get(ANY),
+            }
+        }
+    }
+}
+
+impl EventType {
+    fn compile(table: &TypeTable, about: &About, schemas: &Schemas, selector: &mut Selector) -> Result<Self, Vec<MappingProblem>> {
+        let about = About {
+            subject: table.subject.clone().or_else(|| about.subject.clone()),
+            ordering_key: table.ordering_key.clone().or_else(|| about.ordering_key.clone()),
+            correlation_id: table.correlation_id.clone().or_else(|| about.correlation_id.clone()),
+        };
+        let part = table.at.as_deref();
+        let mapping = Mapping::compile(schemas, &table.message, part, &table.fields, &table.constants, selector);
+        match (mapping, about.bind(selector)) {
+            (Ok(mapping), Ok(about)) => Ok(Self {
+                name: table.event_type.clone().unwrap_or_else(|| table.message.clone()),
+                type_url: type_url(&table.message),
+                mapping,
+                about,
+            }),
+            (mapping, about) => Err(mapping.err().into_iter().flatten().chain(about.err()).collect()),
+        }
+    }
+}
+
+impl About {
+    fn bind(&self, selector: &mut Selector) -> Result<BoundAbout, MappingProblem> {
+        let mut bind = |key: &str, template: &Option<Template>| {
+            let bound = template.as_ref().map(|template| template.bind(selector)).transpose();
+            bound.map_err(|problem| MappingProblem { key: key.to_owned(), problem })
+        };
+        Ok(BoundAbout {
+            subject: bind("subject", &self.subject)?,
+            ordering_key: bind("ordering_key", &self.ordering_key)?,
+            correlation_id: bind("correlation_id", &self.correlation_id)?,
+        })
+    }
+}
+
+fn type_url(name: &str) -> String {
+    format!("{TYPE_URL_PREFIX}/{name}")
+}

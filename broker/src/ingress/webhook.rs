@@ -1,0 +1,310 @@
+//! A request to a source, from its first byte to its answer.
+//!
+//! Constraints:
+//! - The order of work is `receive`, top to bottom: nothing is parsed before it is verified, nothing is answered before it is durable.
+//! - The sender's fault is 4xx, ours is 503 with Retry-After; a verified webhook is 202 and kept, whatever it holds.
+//! - An unverified sender learns that it is, and nothing more.
+
+use std::{borrow::Cow, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+use waypost_proto::wire;
+use waypost_store::{AppendError, CommitError, Duplicate, EventStore};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    body::{self, Kind},
+    decode::{DecodeError, Selected},
+    outcome::Outcome,
+    quarantine::{Quarantine, Reason, Undecodable},
+    source::{Source, Sources},
+    template::Absent,
+};
+use crate::{clock::Clock, entropy::Entropy, envelope, limits};
+
+/// What the edge works with.
+#[derive(Clone)]
+pub struct Edge {
+    /// Where events and quarantined webhooks go.
+    pub store: Arc<dyn EventStore>,
+    /// The time.
+    pub clock: Clock,
+    /// Where ids come from.
+    pub entropy: Arc<Entropy>,
+    /// Who may post.
+    pub sources: Sources,
+}
+
+/// The routes of every source, and an answer for every other path. State and limits are inside: it can be served as it is.
+pub fn router(edge: Edge) -> Router {
+    let quarantine = Arc::new(Quarantine::new(Arc::clone(&edge.entropy)));
+    let sources = edge.sources.clone();
+    let routes = sources.iter().fold(Router::new(), |routes, source| {
+        let hook = Hook { edge: edge.clone(), source: Arc::clone(source), quarantine: Arc::clone(&quarantine) };
+        routes.route(&source.path, any(webhook).with_state(Arc::new(hook)))
+    });
+    routes.fallback(unknown_path)
+}
+
+/// One source and all that its requests need.
+struct Hook {
+    edge: Edge,
+    source: Arc<Source>,
+    quarantine: Arc<Quarantine>,
+}
+
+async fn webhook(State(hook): State<Arc<Hook>>, request: Request) -> Response {
+    let answer = hook.receive(request).await;
+    hook.source.counters.count(answer.outcome);
+    tracing::debug!(source = %hook.source.name, outcome = answer.outcome.kind(), reason = answer.outcome.reason(), id = answer.id, "webhook");
+    answer.into_response()
+}
+
+async fn unknown_path() -> Response {
+    let text = Text { status: "refused", message: "no source has this path; it is configured in [sources]".into(), event_id: "" };
+    (StatusCode::NOT_FOUND, axum::Json(text)).into_response()
+}
+
+/// A verified request.
+struct Webhook {
+    headers: HeaderMap,
+    raw: Bytes,
+    kind: Kind,
+    now: u64,
+}
+
+/// What a verified request wants.
+enum Meaning {
+    /// To be an event.
+    Event(Box<wire::Event>),
+    /// To see that somebody is there.
+    Handshake(String),
+}
+
+impl Hook {
+    /// The order of work.
+    async fn receive(&self, request: Request) -> Answer {
+        match self.try_receive(request).await {
+            Ok(answer) | Err(answer) => answer,
+        }
+    }
+
+    async fn try_receive(&self, request: Request) -> Result<Answer, Answer> {
+        let Self { edge, source, .. } = self;
+        let (head, stream) = request.into_parts();
+        if head.method != Method::POST {
+            return Err(Outcome::RefusedMethod.into());
+        }
+        let kind = body::kind(&head.headers, source.form)?;
+        let raw = body::read(&head.headers, stream, source.max_body, source.body_timeout).await?;
+        source.verify(&head.headers, &raw, edge.clock.wall()).map_err(Outcome::from)?;
+
+        let webhook = Webhook { headers: head.headers, raw, kind, now: edge.clock.now() };
+        source.counters.verified_at(webhook.now);
+        match source.understand(&webhook) {
+            Ok(Meaning::Handshake(text)) => Ok(Answer { outcome: Outcome::Handshake, id: String::new(), text }),
+            Ok(Meaning::Event(event)) => self.append(&webhook, *event).await,
+            Err(why) => self.set_aside(&webhook, why).await,
+        }
+    }
+
+    async fn append(&self, webhook: &Webhook, event: wire::Event) -> Result<Answer, Answer> {
+        let Self { edge, source, .. } = self;
+        let fingerprint = Some(xxh3_128(&webhook.raw));
+        let identity = envelope::Identity { fingerprint, window: source.identity.window() };
+        let (event_type, given_id) = (event.r#type.clone(), event.id.clone());
+        let raw = source.raw_to_keep(&webhook.raw, &event);
+        let undecodable = |reason, message| Undecodable {
+            reason,
+            event_type: event_type.clone(),
+            path: String::new(),
+            message,
+            identity: given_id.clone(),
+        };
+        let sealed = match envelope::seal(event, raw, identity, webhook.now, &edge.entropy) {
+            Ok(sealed) => sealed,
+            Err(invalid) => return self.set_aside(webhook, undecodable(Reason::InvalidEvent, invalid.to_string())).await,
+        };
+        let id = sealed.head.id().to_owned();
+        let appended = edge.store.append(webhook.now, vec![sealed]).await.map_err(|error| unavailable(&error))?;
+        let outcome = match appended.first().and_then(|appended| appended.duplicate) {
+            None => Outcome::Accepted,
+            Some(Duplicate::SameContent) => Outcome::Duplicate,
+            Some(Duplicate::OtherContent) if source.identity.forbids_changes() => {
+                let message =
+                    format!("an event {id} is stored already, of another body; the identity of the source says that this must not be");
+                return self.set_aside(webhook, undecodable(Reason::IdentityConflict, message)).await;
+            }
+            Some(Duplicate::OtherContent) => Outcome::ChangedDuplicate,
+        };
+        Ok(Answer { outcome, id, text: String::new() })
+    }
+
+    /// Quarantine, or a refusal where the source wants that.
+    async fn set_aside(&self, webhook: &Webhook, why: Undecodable) -> Result<Answer, Answer> {
+        let Self { edge, source, quarantine } = self;
+        let text = if why.path.is_empty() { why.message.clone() } else { format!("{}: {}", why.path, why.message) };
+        if source.refuses_undecodable {
+            return Err(Answer { outcome: Outcome::RefusedUndecodable, id: String::new(), text });
+        }
+        let reason = why.reason;
+        tracing::warn!(source = %source.name, reason = reason.as_str_name(), path = why.path, "a verified webhook goes to quarantine");
+        let kept = quarantine.keep(&*edge.store, webhook.now, source, &webhook.headers, &webhook.raw, why).await;
+        let kept = kept.map_err(|error| match error {
+            CommitError::Append(error) => unavailable(&error),
+            _ => Outcome::StoreUnavailable.into(),
+        })?;
+        let outcome = if kept.again { Outcome::QuarantinedAgain } else { Outcome::from(reason) };
+        Ok(Answer { outcome, id: kept.id, text })
+    }
+}
+
+impl Source {
+    /// Identity, event type and typed data of a verified request.
+    fn understand(&self, webhook: &Webhook) -> Result<Meaning, Undecodable> {
+        let Webhook { headers, raw, kind, .. } = webhook;
+        let mut known = Undecodable {
+            reason: Reason::MalformedBody,
+            event_type: String::new(),
+            path: String::new(),
+            message: String::new(),
+            identity: String::new(),
+        };
+        let json = body::json(*kind, raw).map_err(|message| Undecodable { message, ..known.clone() })?;
+        // Checked by `body::json`, which makes nothing else.
+        let text = str::from_utf8(&json).unwrap_or_default();
+        let selected = self.selector.select(text).map_err(|error| known.because(&error))?;
+        if let Some(text) = self.handshake.as_ref().and_then(|handshake| handshake.answer(headers, &selected)) {
+            return Ok(Meaning::Handshake(text));
+        }
+        known.identity = self.identity.id(headers, &selected, raw).map_err(|absent| known.lacks(Reason::NoIdentity, &absent))?;
+        let provider_type = self.typing.provider_type(headers, &selected).map_err(|absent| known.lacks(Reason::NoEventType, &absent))?;
+        known.event_type = self.typing.event_type(&provider_type);
+        self.event(&provider_type, json.clone(), text, headers, &selected, known)
+    }
+
+    fn event(
+        &self,
+        provider_type: &str,
+        json: Bytes,
+        text: &str,
+        headers: &HeaderMap,
+        selected: &Selected<'_>,
+        known: Undecodable,
+    ) -> Result<Meaning, Undecodable> {
+        let event = self.typing.event(provider_type, json, text, headers, selected).map_err(|error| known.because(&error))?;
+        Ok(Meaning::Event(Box::new(wire::Event { id: known.identity, ..event })))
+    }
+
+    /// The raw body, where it is to be kept: not when the event is the body already, and not when both are too large together.
+    fn raw_to_keep<'a>(&self, raw: &'a Bytes, event: &wire::Event) -> &'a [u8] {
+        let data = event.data.as_ref().map_or(&b""[..], |data| &data.value);
+        let contained = data.ends_with(raw);
+        if self.keeps_raw && !contained && data.len() + raw.len() <= limits::MAX_EVENT_BYTES { raw } else { b"" }
+    }
+}
+
+impl Undecodable {
+    fn because(&self, error: &DecodeError) -> Self {
+        let reason = match error {
+            DecodeError::Malformed(_) => Reason::MalformedBody,
+            DecodeError::Mismatch { .. } => Reason::TypeMismatch,
+            DecodeError::Missing { .. } => Reason::RequiredFieldMissing,
+        };
+        Self { reason, path: error.pointer(), message: error.to_string(), ..self.clone() }
+    }
+
+    fn lacks(&self, reason: Reason, absent: &Absent) -> Self {
+        let path = match absent {
+            Absent::Pointer(pointer) => pointer.to_string(),
+            Absent::Header(_) => String::new(),
+        };
+        Self { reason, path, message: absent.to_string(), ..self.clone() }
+    }
+}
+
+fn unavailable(error: &AppendError) -> Answer {
+    tracing::warn!(%error, "a webhook could not be stored");
+    match error {
+        AppendError::Full { .. } => Outcome::StoreFull,
+        AppendError::Unknown(_) => Outcome::OutcomeUnknown,
+        AppendError::TooLarge { .. } | AppendError::Unavailable(_) => Outcome::StoreUnavailable,
+    }
+    .into()
+}
+
+/// What a request is answered.
+struct Answer {
+    outcome: Outcome,
+    /// Of the event, or of the quarantined webhook.
+    id: String,
+    /// The text of a handshake; or what is wrong, where the sender may know.
+    text: String,
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, id: String::new(), text: String::new() }
+    }
+}
+
+#[derive(Serialize)]
+struct Text<'a> {
+    status: &'a str,
+    message: Cow<'a, str>,
+    event_id: &'a str,
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let Self { outcome, id, text } = self;
+        if outcome == Outcome::Handshake {
+            return (outcome.status(), [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], text).into_response();
+        }
+        let message = match outcome.status() {
+            StatusCode::UNAUTHORIZED => "the signature is missing or wrong".into(),
+            _ => message(outcome, &text),
+        };
+        let mut response = (outcome.status(), axum::Json(Text { status: outcome.kind(), message, event_id: &id })).into_response();
+        let headers = response.headers_mut();
+        match outcome {
+            Outcome::RefusedMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+            Outcome::StoreFull => drop(headers.insert(RETRY_AFTER, limits::RETRY_AFTER_FULL.as_secs().into())),
+            Outcome::StoreUnavailable | Outcome::OutcomeUnknown => {
+                headers.insert(RETRY_AFTER, limits::RETRY_AFTER_UNAVAILABLE.as_secs().into());
+            }
+            _ if outcome.status() == StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn message(outcome: Outcome, text: &str) -> Cow<'_, str> {
+    match outcome {
+        Outcome::Accepted => "stored".into(),
+        Outcome::Duplicate | Outcome::ChangedDuplicate => "stored before; this is the id of the first".into(),
+        Outcome::RefusedMethod => "webhooks are posted".into(),
+        Outcome::RefusedContentType => "send application/json, not compressed (or a form, where the provider sends forms)".into(),
+        Outcome::RefusedTooLarge => "the body is too large".into(),
+        Outcome::RefusedTooSlow => "the body did not come in time".into(),
+        Outcome::RefusedBroken => "the body broke off".into(),
+        Outcome::StoreFull => "the store is full; try again later".into(),
+        Outcome::StoreUnavailable => "the store does not answer; try again".into(),
+        Outcome::OutcomeUnknown => "the store did not confirm; try again, a copy is recognised".into(),
+        _ => format!("{}: {text}", outcome.reason()).into(),
+    }
+}

@@ -35,6 +35,7 @@ mod reader;
 mod rebuild;
 mod recovery;
 mod request;
+mod salt;
 mod scan;
 mod sealed;
 mod segment;

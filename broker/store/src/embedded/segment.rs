@@ -89,12 +89,6 @@ pub(super) fn id_in(name: &str, extension: &str) -> Option<u64> {
     (stem.len() == 16).then(|| u64::from_str_radix(stem, 16).ok()).flatten()
 }
 
-/// Numbers that nobody can guess and that differ with every call, from the keys that std seeds from the operating system.
-pub(super) fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
-}
-
 /// The segment that is being written.
 pub(super) struct Active {
     pub(super) header: SegmentHeader,

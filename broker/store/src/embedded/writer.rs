@@ -29,9 +29,10 @@ use super::{
     item::{Change, EventItem, changes_in, changes_of, push_changes, push_claim, push_event},
     keeper::Job,
     request::{OnConflict, Request, Write},
+    salt::random,
     scan::frame_at,
     sealed,
-    segment::{Active, SegmentHeader, activate, bytes_for, create_spare, random, segment_name},
+    segment::{Active, SegmentHeader, activate, bytes_for, create_spare, segment_name},
     view::{Shared, Writing, lock},
 };
 use crate::{

@@ -35,7 +35,7 @@ impl Scale {
         serial: 5_000,
         publish: 1_000_000,
         fan_out: 200_000,
-        filtered: 100_000,
+        filtered: 50_000,
         full_speed: Duration::from_secs(5),
         paced: Duration::from_secs(10),
         edge: Duration::from_secs(5),

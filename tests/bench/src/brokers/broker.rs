@@ -46,7 +46,7 @@ impl Subscribers {
 
     /// When the event with this data was sent; 0 if it does not say.
     pub(crate) fn stamp(&self, data: &[u8]) -> u64 {
-        if self.want == Want::Pushes { webhook::stamp(data) } else { payload::stamp(data) }
+        if self.want == Want::Pushes { webhook::encoded_stamp(data) } else { payload::stamp(data) }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::{Error, measure, measure::Latencies};
 
 /// How long the last deliveries may take after everything is published.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Default)]
 pub(crate) struct Tally {

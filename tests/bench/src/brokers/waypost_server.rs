@@ -45,12 +45,17 @@ pub(crate) fn build(repository: &Path) -> Result<PathBuf, Error> {
 pub(super) async fn start(binary: &Path, directory: TempDir) -> Result<(Process, Ports), Error> {
     let ports = Ports { edge: free_port()?, agents: free_port()?, admin: free_port()? };
     let config = directory.path().join("waypost.toml");
-    std::fs::write(&config, configuration(ports, &directory.path().join("store")))?;
+    let store = directory.path().join("store");
+    std::fs::write(&config, configuration(ports, &store))?;
 
     let mut command = Command::new(binary);
     command.arg("serve").arg("--config").arg(&config).env(webhook::SECRET_VARIABLE, webhook::SECRET);
     let mut process = Process::start("waypost", command, directory)?;
     process.ready(ports.admin).await?;
+    // A broker that forgets would be fast.
+    if !std::fs::read_dir(&store).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(format!("waypost is ready, but keeps nothing in {}", store.display()).into());
+    }
     Ok((process, ports))
 }
 

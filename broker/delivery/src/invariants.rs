@@ -96,7 +96,7 @@ impl Subscription {
     }
 
     fn p11_nothing_is_read_past_a_loss(&self) -> Result<(), Violation> {
-        hold("P11", self.is_reading_whole_log(), || "a read goes on while a loss is not recorded".into())
+        hold("P11", !self.is_reading_ahead(), || "a read goes on while a loss is not recorded".into())
     }
 
     fn p12_memory_is_bounded(&self) -> Result<(), Violation> {
@@ -105,7 +105,7 @@ impl Subscription {
         let longest = state.unsettled.iter().map(|(_, entry)| entry.history.len()).max().unwrap_or(0);
         hold("P12", longest <= MAX_HISTORY, || format!("a history of {longest} attempts"))?;
         // One attempt of each event is kept whatever the others take.
-        let bound = 2 * MAX_HISTORY_BYTES + 64 * MAX_UNSETTLED as usize;
+        let bound = MAX_HISTORY_BYTES + 1024 + 16 * MAX_UNSETTLED as usize;
         hold("P12", state.unsettled.history_bytes() <= bound, || format!("{} bytes of histories", state.unsettled.history_bytes()))?;
         hold("P12", state.filters.len() <= MAX_FILTERS + 1, || format!("{} filters", state.filters.len()))
     }

@@ -4,6 +4,8 @@
 //! a new version byte. Decoding never panics and never allocates more than the input's size justifies.
 
 mod codec;
+#[cfg(test)]
+mod tests;
 
 use crate::{Config, Offset, Time};
 

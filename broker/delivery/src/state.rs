@@ -125,7 +125,10 @@ impl State {
                 self.dead_letters.remove(offset);
             }),
             Record::Gap { from, to } => self.gap(from, to, ended),
-            Record::Deleted => self.deleted = true,
+            Record::Deleted => {
+                self.deleted = true;
+                self.unsettled = Unsettled::default();
+            }
         }
     }
 

@@ -5,8 +5,9 @@
 //!   and only then changes the state and is answered. Handing out, releasing and extending need no commit, since leases are not durable.
 //! - There is one decision at a time about one event. Whoever settles it meanwhile waits for what becomes of that decision, and is then
 //!   judged by the new state.
-//! - An administrative step is decided alone: until it is known, nothing else is decided, handed out or asked for. So the order of
-//!   the records is the order in which they were decided, and none is judged by a state that another is about to change.
+//! - A step about more than one event (an administrative one, or a gap) is decided alone: until it is known, nothing else is decided,
+//!   handed out or read. So the order of the records is the order in which they were decided, and none is judged by a state that
+//!   another is about to change.
 //!
 //! | file | what it decides |
 //! |---|---|
@@ -31,7 +32,8 @@ use std::collections::BTreeSet;
 pub use self::restore::RestoreError;
 use self::{commit::Journal, restore::Restart, settle::Ask};
 use crate::{
-    Config, Defect, Input, Offset, Output, Outputs, Read, Record, RevokeReason, Time, lease::Lease, session::Sessions, state::State,
+    Config, Defect, Input, NotDone, Offset, Output, Outputs, Read, Record, RevokeReason, Time, lease::Lease, session::Sessions,
+    state::State,
 };
 
 /// One subscription. See the [module](self) for the rules, and the crate for how it is driven.
@@ -49,11 +51,9 @@ pub struct Subscription {
     read: Option<Read>,
     /// Offsets after the frontier that are being settled.
     settling_ahead: BTreeSet<Offset>,
-    /// Spans that are being recorded as lost. Nothing is read meanwhile, so that the frontier does not pass them silently.
-    gaps: Vec<(Offset, Offset)>,
     /// Settlements of events that another decision is being made about.
     waiting: Vec<Ask>,
-    /// What came in while an administrative step was decided.
+    /// What came in while a step was decided that stands alone.
     deferred: Vec<Input>,
     #[cfg(any(test, feature = "defects"))]
     defect: Option<Defect>,
@@ -99,7 +99,6 @@ impl Subscription {
             restart,
             read: None,
             settling_ahead: BTreeSet::new(),
-            gaps: Vec::new(),
             waiting: Vec::new(),
             deferred: Vec::new(),
             #[cfg(any(test, feature = "defects"))]
@@ -110,17 +109,17 @@ impl Subscription {
     /// Takes one input in. Answers that need no commit come out at once; everything else with [`advance`](Self::advance).
     pub fn handle(&mut self, now: Time, input: Input, outputs: &mut Outputs) {
         if self.state.deleted {
-            return Self::refuse_deleted(input, outputs);
+            return Self::turn_away(input, NotDone::Deleted, outputs);
         }
         match input {
             Input::Candidates { read, events, next, gaps } => self.candidates(now, read, events, next, gaps),
-            Input::Gap { from, to } => self.gap(from, to),
             Input::Commit(result) => self.committed(now, result, outputs),
             Input::Connect { session, stream, limits, held } => self.connect(now, session, stream, limits, held, outputs),
             Input::Disconnect { session, stream } => self.disconnect(now, session, stream),
             Input::Drain { session } => self.drain(session),
             Input::Writable { session, writable } => self.writable(session, writable),
-            decided_alone_or_after if self.journal.has_barrier() => self.deferred.push(decided_alone_or_after),
+            to_be_decided if self.journal.has_barrier() => self.deferred.push(to_be_decided),
+            Input::Gap { from, to } => self.gap(from, to),
             Input::Settle { request, settlements } => {
                 for (index, settlement) in settlements.into_iter().enumerate() {
                     self.settle(now, Ask::new(request, index, settlement), outputs);
@@ -230,9 +229,9 @@ impl Subscription {
         self.journal.is_in_flight()
     }
 
-    /// For the invariants: whether nothing is read while a loss is being recorded.
-    pub(crate) fn is_reading_whole_log(&self) -> bool {
-        self.gaps.is_empty() || self.read.is_none()
+    /// For the invariants: whether something is read while a step is decided that may move the frontier.
+    pub(crate) fn is_reading_ahead(&self) -> bool {
+        self.journal.has_barrier() && self.read.is_some()
     }
 
     fn revoke(lease: &Lease, reason: RevokeReason, outputs: &mut Outputs) {

@@ -228,6 +228,11 @@ impl Unsettled {
         self.index.ready.first().copied()
     }
 
+    /// Whether an event of this key is under lease, and keys are kept in order.
+    pub(crate) fn is_key_held(&self, key: Option<u64>) -> bool {
+        key.and_then(|key| self.index.lanes.get(&key)).is_some_and(|lane| lane.outstanding > 0)
+    }
+
     pub(crate) fn ready(&self) -> usize {
         self.index.ready.len()
     }

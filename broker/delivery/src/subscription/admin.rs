@@ -23,10 +23,10 @@ impl Subscription {
 
     /// The offset of a new filter is settled here: not before what was examined, nor before the filter that it follows.
     pub(super) fn update(&mut self, request: RequestId, from: Offset, config: Config, filter: Vec<u8>, outputs: &mut Outputs) {
-        if self.state.filters.len() >= MAX_FILTERS {
+        let (last, is_same) = self.state.filters.back().map_or((0, false), |(begins, newest)| (*begins, *newest == filter));
+        if self.state.filters.len() > MAX_FILTERS && !is_same {
             return Self::answer(request, Err(NotDone::TooManyFilters), outputs);
         }
-        let last = self.state.filters.back().map_or(0, |&(begins, _)| begins);
         let from = from.max(self.state.frontier).max(last);
         self.administer(request, Vec::new(), Record::Updated { from, config, filter });
     }
@@ -57,7 +57,6 @@ impl Subscription {
     }
 
     fn administer(&mut self, request: RequestId, offsets: Vec<Offset>, fact: Record) {
-        self.read = None;
         self.decide(Decision::administrative(request, offsets, fact));
     }
 
@@ -75,15 +74,17 @@ impl Subscription {
             Ask::answer(ask.who, SettleOutcome::Stale, outputs);
         }
         for input in std::mem::take(&mut self.deferred) {
-            Self::refuse_deleted(input, outputs);
+            Self::turn_away(input, NotDone::Deleted, outputs);
         }
     }
 
-    pub(super) fn refuse_deleted(input: Input, outputs: &mut Outputs) {
+    /// Answers an input that changes nothing.
+    pub(super) fn turn_away(input: Input, why: NotDone, outputs: &mut Outputs) {
         match input {
             Input::Settle { request, settlements } => {
+                let outcome = if why == NotDone::Unavailable { SettleOutcome::Unavailable } else { SettleOutcome::Stale };
                 let asks = settlements.into_iter().enumerate().map(|(index, settlement)| Ask::new(request, index, settlement));
-                asks.for_each(|ask| Ask::answer(ask.who, SettleOutcome::Stale, outputs));
+                asks.for_each(|ask| Ask::answer(ask.who, outcome, outputs));
             }
             Input::Connect { session, stream, .. } => outputs.push(Output::Close { session, stream, reason: CloseReason::Deleted }),
             Input::Pause { request, .. }
@@ -91,7 +92,7 @@ impl Subscription {
             | Input::Update { request, .. }
             | Input::Redrive { request, .. }
             | Input::Discard { request, .. }
-            | Input::Delete { request } => Self::answer(request, Err(NotDone::Deleted), outputs),
+            | Input::Delete { request } => Self::answer(request, Err(why), outputs),
             Input::Candidates { .. }
             | Input::Gap { .. }
             | Input::Commit(_)

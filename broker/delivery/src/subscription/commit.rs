@@ -9,8 +9,8 @@ use std::{collections::VecDeque, mem};
 
 use super::{Subscription, settle::Ask};
 use crate::{
-    Commit, CommitPlan, Completion, Defect, NotDone, Offset, Output, Outputs, Record, Refusal, RequestId, RevokeReason, SettleOutcome,
-    Time, Token,
+    Commit, CommitPlan, Completion, Defect, Input, NotDone, Offset, Output, Outputs, Record, Refusal, RequestId, RevokeReason,
+    SettleOutcome, Time, Token,
 };
 
 /// The most items of one commit: records, outputs, and rows that the shell changes with them.
@@ -33,11 +33,14 @@ const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
     fact: Record,
-    /// The event that it is about. Nothing else is decided about it before this is known.
+    /// The event that it is about: nothing else is decided about it before this is known. `None` stands alone: nothing else is decided
+    /// at all.
     event: Option<Offset>,
     asked: Option<Asked>,
     /// Outputs of an ack.
     outputs: usize,
+    /// Rows of dead letters that the shell writes or deletes.
+    rows: usize,
     /// Bytes that the shell adds: of the outputs, or of the event that becomes a dead letter.
     bytes: u64,
 }
@@ -52,12 +55,13 @@ enum Asked {
 }
 
 impl Decision {
-    pub(super) fn new(fact: Record) -> Self {
-        Self { fact, event: None, asked: None, outputs: 0, bytes: 0 }
+    /// About more than one event.
+    pub(super) fn alone(fact: Record) -> Self {
+        Self { fact, event: None, asked: None, outputs: 0, rows: 0, bytes: 0 }
     }
 
     pub(super) fn about(event: Offset, fact: Record) -> Self {
-        Self { event: Some(event), ..Self::new(fact) }
+        Self { event: Some(event), ..Self::alone(fact) }
     }
 
     pub(super) fn asked_by(self, who: Completion, token: Token) -> Self {
@@ -65,25 +69,23 @@ impl Decision {
     }
 
     pub(super) fn administrative(request: RequestId, offsets: Vec<Offset>, fact: Record) -> Self {
-        Self { asked: Some(Asked::Admin(request, offsets)), ..Self::new(fact) }
+        let rows = if matches!(fact, Record::Discarded(_)) { offsets.len() } else { 0 };
+        Self { asked: Some(Asked::Admin(request, offsets)), rows, ..Self::alone(fact) }
     }
 
     pub(super) fn with_outputs(self, count: u32, bytes: u64) -> Self {
         Self { outputs: usize::try_from(count).unwrap_or(usize::MAX), bytes, ..self }
     }
 
-    pub(super) fn with_bytes(self, bytes: u64) -> Self {
-        Self { bytes, ..self }
+    /// With the row of its dead letter, and the bytes of the event if that row is new.
+    pub(super) fn with_dead_letter(self, bytes: u64) -> Self {
+        Self { rows: 1, bytes, ..self }
     }
 
-    /// The items and bytes that it adds to a commit: its record, its outputs, and a row for each dead letter that begins or ends.
+    /// The items and bytes that it adds to a commit. What is settled becomes one record together.
     fn cost(&self) -> (usize, u64) {
-        let rows = match &self.fact {
-            Record::DeadLettered(_) | Record::Settled(_) => 1,
-            Record::Discarded(offsets) => offsets.len(),
-            _ => 0,
-        };
-        (1_usize.saturating_add(rows).saturating_add(self.outputs), self.bytes.saturating_add(self.fact.weight() as u64))
+        let records = usize::from(!matches!(self.fact, Record::Settled(_)));
+        (self.outputs.saturating_add(self.rows + records), self.bytes.saturating_add(self.fact.weight() as u64))
     }
 
     fn completion(&self) -> Option<Completion> {
@@ -113,7 +115,7 @@ enum InFlight {
 pub(super) struct Journal {
     queue: VecDeque<Decision>,
     in_flight: Option<InFlight>,
-    /// An administrative step is among them.
+    /// A decision that stands alone is among them.
     barrier: bool,
     /// What nobody asked for is not tried before.
     retry_at: Time,
@@ -156,13 +158,10 @@ impl Journal {
 
     /// The decisions of the next commit, as many as fit.
     fn next_batch(&mut self) -> Vec<Decision> {
-        let (mut batch, mut items, mut bytes) = (Vec::new(), 0_usize, 0_u64);
+        let (mut batch, mut items, mut bytes) = (Vec::new(), 1_usize, 0_u64);
         while let Some(decision) = self.queue.front() {
             let cost = decision.cost();
-            // Acks without outputs become one record together.
-            let is_plain = matches!(decision.fact, Record::Settled(_)) && decision.outputs == 0;
-            items = items.saturating_add(if is_plain { 0 } else { cost.0 });
-            bytes = bytes.saturating_add(cost.1);
+            (items, bytes) = (items.saturating_add(cost.0), bytes.saturating_add(cost.1));
             if !batch.is_empty() && (items > MAX_COMMIT_ITEMS || bytes > MAX_COMMIT_BYTES) {
                 break;
             }
@@ -179,7 +178,10 @@ impl Subscription {
         {
             self.settling_ahead.insert(offset);
         }
-        self.journal.barrier |= matches!(decision.asked, Some(Asked::Admin(..)));
+        if decision.event.is_none() {
+            self.journal.barrier = true;
+            self.read = None;
+        }
         self.journal.queue.push_back(decision);
     }
 
@@ -196,8 +198,7 @@ impl Subscription {
         if may_retry && self.journal.is_snapshot_due() {
             return self.commit_snapshot(outputs);
         }
-        let is_asked_for = !self.waiting.is_empty() || self.journal.queue.iter().any(|decision| decision.asked.is_some());
-        if !self.journal.queue.is_empty() && (may_retry || is_asked_for) {
+        if !self.journal.queue.is_empty() && (may_retry || self.is_asked_for()) {
             let batch = self.journal.next_batch();
             let plan = self.plan(&batch);
             if !self.state.config.ephemeral {
@@ -208,13 +209,14 @@ impl Subscription {
         }
     }
 
+    /// Whether somebody waits for the next commit.
+    fn is_asked_for(&self) -> bool {
+        let is_deferred = self.deferred.iter().any(|input| !matches!(input, Input::Gap { .. }));
+        is_deferred || !self.waiting.is_empty() || self.journal.queue.iter().any(|decision| decision.asked.is_some())
+    }
+
     fn commit_snapshot(&mut self, outputs: &mut Outputs) {
-        let mut snapshot = self.state.snapshot();
-        if self.has(Defect::SnapshotForgetsLeased) {
-            let leased = |offset| self.state.unsettled.get(offset).is_some_and(|entry| entry.lease.is_some());
-            snapshot.unsettled.retain(|event| !leased(event.offset));
-        }
-        let record = Record::Snapshot(Box::new(snapshot));
+        let record = self.snapshot();
         self.journal.in_flight = Some(InFlight::Snapshot(record.weight()));
         outputs.push(Output::Commit(CommitPlan {
             records: vec![record],
@@ -224,8 +226,19 @@ impl Subscription {
         }));
     }
 
+    /// The durable state as one record: what a restart would know.
+    #[must_use]
+    pub fn snapshot(&self) -> Record {
+        let mut snapshot = self.state.snapshot();
+        if self.has(Defect::SnapshotForgetsLeased) {
+            let leased = |offset| self.state.unsettled.get(offset).is_some_and(|entry| entry.lease.is_some());
+            snapshot.unsettled.retain(|event| !leased(event.offset));
+        }
+        Record::Snapshot(Box::new(snapshot))
+    }
+
     /// One record for all that is settled, and one for each other fact. Their order does not matter to each other: there is one
-    /// decision at a time about one event, and no settlement is decided after an administrative step before that is known.
+    /// decision at a time about one event, and nothing is decided after one that stands alone.
     fn plan(&self, batch: &[Decision]) -> CommitPlan {
         let (mut settled, mut records, mut ended) = (Vec::new(), Vec::new(), Vec::new());
         for decision in batch {
@@ -282,11 +295,11 @@ impl Subscription {
         self.state.apply(decision.fact, &mut ended);
         ended.iter().filter(|lease| Some(lease.token) != by).for_each(|lease| Self::revoke(lease, reason, outputs));
         if let Some((from, to)) = gap {
-            self.gaps.retain(|&pending| pending != (from, to));
             outputs.push(Output::Gap { from, to });
         }
-        if let Some(offset) = decision.event {
-            self.settling_ahead.remove(&offset);
+        match decision.event {
+            Some(offset) => drop(self.settling_ahead.remove(&offset)),
+            None => self.journal.barrier = false,
         }
         match decision.asked {
             Some(Asked::Settlement(..)) if self.has(Defect::AnsweredBeforeCommit) => {}
@@ -317,9 +330,12 @@ impl Subscription {
                 }
                 Some(Asked::Admin(request, _)) => self.administered(request, Err(NotDone::Unavailable), outputs),
             }
-            if let Some(offset) = decision.event {
-                self.state.unsettled.update(offset, |entry| entry.settling = false);
-                self.settling_ahead.remove(&offset);
+            match decision.event {
+                Some(offset) => {
+                    self.state.unsettled.update(offset, |entry| entry.settling = false);
+                    self.settling_ahead.remove(&offset);
+                }
+                None => self.journal.barrier = false,
             }
         }
         again.append(&mut self.journal.queue);
@@ -327,12 +343,17 @@ impl Subscription {
         if culprit.is_none() {
             self.journal.retry_at = now + RETRY;
             mem::take(&mut self.waiting).into_iter().for_each(|ask| Ask::answer(ask.who, SettleOutcome::Unavailable, outputs));
+            if self.journal.barrier {
+                let deferred = mem::take(&mut self.deferred).into_iter();
+                let (gaps, asked): (Vec<_>, Vec<_>) = deferred.partition(|input| matches!(input, Input::Gap { .. }));
+                self.deferred = gaps;
+                asked.into_iter().for_each(|input| Self::turn_away(input, NotDone::Unavailable, outputs));
+            }
         }
     }
 
-    /// An administrative step is known: others may follow.
+    /// Answers an administrative step.
     fn administered(&mut self, request: RequestId, result: Result<Vec<Offset>, NotDone>, outputs: &mut Outputs) {
-        self.journal.barrier = false;
         outputs.push(Output::Done { request, result });
         if self.state.deleted {
             self.end(outputs);

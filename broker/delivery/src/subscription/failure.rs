@@ -56,11 +56,14 @@ impl Subscription {
         Record::DeadLettered(DeadLetter { offset, cause, attempts, losses, history })
     }
 
-    /// A decision about an event whose copy, if it becomes a dead letter, goes into the same commit.
+    /// A decision about an event. If it becomes a dead letter, its copy goes into the same commit; if it was one, that goes.
     pub(super) fn about(&self, offset: Offset, fact: Record) -> Decision {
-        let bytes = self.state.unsettled.get(offset).map_or(0, |entry| entry.bytes);
-        let copied = if matches!(fact, Record::DeadLettered(_)) { u64::from(bytes) } else { 0 };
-        Decision::about(offset, fact).with_bytes(copied)
+        let (bytes, redriven) = self.state.unsettled.get(offset).map_or((0, false), |entry| (entry.bytes, entry.redriven));
+        match &fact {
+            Record::DeadLettered(_) => Decision::about(offset, fact).with_dead_letter(u64::from(bytes)),
+            Record::Settled(_) if redriven => Decision::about(offset, fact).with_dead_letter(0),
+            _ => Decision::about(offset, fact),
+        }
     }
 }
 

@@ -4,10 +4,8 @@
 
 use super::{Subscription, commit::Decision};
 use crate::{
-    Candidate, Defect, Deliver, Offset, Output, Outputs, Read, Record, SessionId, Time, Token,
-    config::MAX_UNSETTLED,
-    lease::Lease,
-    unsettled::{Entry, Load},
+    Candidate, Defect, Deliver, Offset, Output, Outputs, Read, Record, SessionId, Time, Token, config::MAX_UNSETTLED, lease::Lease,
+    unsettled::Entry,
 };
 
 /// The most dead letters of a subscription: at so many it reads no further until some are discarded or redriven, so that its memory
@@ -57,26 +55,31 @@ impl Subscription {
         }
         let offset = self.state.unsettled.next_ready()?;
         let bytes = self.state.unsettled.get(offset)?.bytes;
-        let fits = self.has_room(bytes) || self.has(Defect::OutstandingUnlimited);
-        let session = self.sessions.choose(bytes, |session| self.state.unsettled.load_of(session)).filter(|_| fits)?;
+        if !self.has_room(bytes) {
+            return None;
+        }
+        let session = self.sessions.choose(bytes, |session| self.state.unsettled.load_of(session))?;
         Some((offset, session))
     }
 
     /// Whether one more lease fits under the subscription's own limits.
     pub(super) fn has_room(&self, bytes: u32) -> bool {
-        let config = &self.state.config;
-        self.state.unsettled.load().has_room(bytes, config.max_outstanding, config.max_outstanding_bytes)
+        self.state.unsettled.load().has_room(bytes, self.max_outstanding(), self.state.config.max_outstanding_bytes)
+    }
+
+    fn max_outstanding(&self) -> u32 {
+        if self.has(Defect::OutstandingUnlimited) { u32::MAX } else { self.state.config.max_outstanding }
     }
 
     /// Asks for as many candidates as could be handed out now and are not at hand, up to where another filter begins.
     pub(super) fn ask_for_more(&mut self, outputs: &mut Outputs) {
-        if self.read.is_some() || self.state.paused || self.is_full() || !self.gaps.is_empty() || !self.has_room(0) {
+        if self.read.is_some() || self.state.paused || self.is_full() || !self.has_room(0) {
             return;
         }
-        let Load { events, .. } = self.state.unsettled.load();
-        let total = (self.state.config.max_outstanding as usize).saturating_sub(events);
-        let credit = self.sessions.credit(|session| self.state.unsettled.load_of(session)) as usize;
-        let limit = credit.min(total).saturating_sub(self.state.unsettled.ready()).min(self.room());
+        let unsettled = &self.state.unsettled;
+        let credit =
+            self.sessions.credit(|session| unsettled.load_of(session)).min(self.max_outstanding().saturating_sub(unsettled.load().count()));
+        let limit = (credit as usize).saturating_sub(unsettled.ready()).min(self.room());
         let from = self.state.frontier;
         let filter_ends = self.state.filters.get(1).map(|&(begins, _)| begins);
         let until = filter_ends.into_iter().chain(self.settling_ahead.first().copied()).min();
@@ -97,7 +100,7 @@ impl Subscription {
         }
         self.read = None;
         gaps.into_iter().for_each(|(from, to)| self.gap(from, to));
-        if !self.gaps.is_empty() {
+        if self.journal.has_barrier() {
             return;
         }
         let ends = read.until.into_iter().chain(self.settling_ahead.first().copied()).min();
@@ -116,16 +119,14 @@ impl Subscription {
         self.state.examined(next);
     }
 
-    /// Records that the store lost a span, as far as the subscription still needs it.
+    /// Records that the store lost a span, as far as the subscription still needs it. Of several in one answer the first comes first; the
+    /// others are found again when the span is read again.
     pub(super) fn gap(&mut self, from: Offset, to: Offset) {
         if self.has(Defect::GapSilent) {
             return;
         }
-        let Some((from, to)) = self.state.needed(from, to) else { return };
-        if !self.gaps.iter().any(|&(first, end)| first <= from && to <= end) {
-            self.gaps.push((from, to));
-            self.read = None;
-            self.decide(Decision::new(Record::Gap { from, to }));
+        if let Some((from, to)) = self.state.needed(from, to).filter(|_| !self.journal.has_barrier()) {
+            self.decide(Decision::alone(Record::Gap { from, to }));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Who holds what after a stream opened, broke, or said goodbye (P6).
 
+use std::collections::BTreeMap;
+
 use super::Subscription;
 use crate::{
     CloseReason, Defect, Held, Offset, Output, Outputs, RevokeReason, SessionId, SessionLimits, StreamId, Time, Token, lease::Lease,
@@ -20,10 +22,12 @@ impl Subscription {
         let replaced = self.sessions.connect(session, stream, limits).filter(|_| !self.has(Defect::SecondStreamKept));
         outputs.extend(replaced.map(|stream| Output::Close { session, stream, reason: CloseReason::Replaced }));
         let before = self.state.unsettled.held_by(session);
-        let leases: Vec<_> = before.iter().filter_map(|&offset| self.give_up(offset)).collect();
+        let leases: BTreeMap<_, _> = before.iter().filter_map(|&offset| self.give_up(offset)).map(|lease| (lease.token, lease)).collect();
+        // What goes on has its room before what is adopted.
+        let (live, claimed): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| leases.contains_key(&held.token));
         let (mut adopted, mut dropped) = (Vec::new(), Vec::new());
-        for held in held {
-            let goes_on = match leases.iter().find(|lease| lease.token == held.token) {
+        for held in live.into_iter().chain(claimed) {
+            let goes_on = match leases.get(&held.token) {
                 Some(lease) => self.resume(*lease),
                 None => self.adopt(now, session, &held, outputs),
             };
@@ -54,10 +58,10 @@ impl Subscription {
             Some(entry) => !entry.settling && rival.is_none_or(|rival| token.is_later_than(&rival.token)),
             None => !self.is_settling(token.offset) && !self.state.is_past(token.offset) && self.room() > 0,
         };
-        let bytes = known.map_or(event.bytes, |entry| entry.bytes);
+        let (bytes, key) = known.map_or((event.bytes, event.key), |entry| (entry.bytes, entry.key));
         let load = self.state.unsettled.load_of(session);
-        let fits =
-            self.sessions.get(session).is_some_and(|session| session.has_room(load, bytes)) && (rival.is_some() || self.has_room(bytes));
+        let fits = self.sessions.get(session).is_some_and(|session| session.has_room(load, bytes))
+            && (rival.is_some() || self.has_room(bytes) && !self.state.unsettled.is_key_held(key));
         if !self.is_of_before_restart(now, &token) || !is_free || !fits {
             return false;
         }
@@ -65,10 +69,12 @@ impl Subscription {
             Self::revoke(&rival, RevokeReason::Expired, outputs);
         }
         if known.is_none() {
-            self.state.unsettled.insert(token.offset, Entry { bytes, key: event.key, ..Entry::default() });
+            let wait = self.restart.wait(now, token.offset);
+            self.state.unsettled.insert(token.offset, Entry { bytes, key, wait, ..Entry::default() });
         }
         let lease = Lease::new(now, session, token, &self.state.config);
-        self.state.unsettled.update(token.offset, |entry| (entry.wait, entry.lease) = (None, Some(lease)));
+        // A backoff is not over with it: should the client give the event back, it waits on.
+        self.state.unsettled.update(token.offset, |entry| entry.lease = Some(lease));
         true
     }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Subscription, commit::Decision};
+use super::Subscription;
 use crate::{
     Action, Completion, Defect, Output, Outputs, Record, RequestId, SettleOutcome, Settlement, Time, Token,
     lease::Lease,
@@ -20,8 +20,6 @@ pub(super) struct Ask {
 enum Standing {
     /// Nothing: never given out, of another incarnation or of before a seek.
     Nothing,
-    /// A decision about the event is on its way; what the token stands for is known after it.
-    Undecided,
     /// The live lease.
     Held(Lease),
     /// An unsettled event whose lease is over, or somebody else's by now; or, after a restart, that was not examined again yet.
@@ -44,10 +42,7 @@ impl Subscription {
     /// Answers at once what needs no commit; decides about the rest.
     pub(super) fn settle(&mut self, now: Time, ask: Ask, outputs: &mut Outputs) {
         let token = ask.settlement.token;
-        let standing = self.standing(&token);
-        if matches!(standing, Standing::Undecided) {
-            return self.waiting.push(ask);
-        }
+        let Some(standing) = self.standing(&token) else { return self.waiting.push(ask) };
         let Ask { who, settlement } = ask;
         let outcome = match (standing, settlement.action) {
             (Standing::Nothing, _) => SettleOutcome::Stale,
@@ -58,7 +53,7 @@ impl Subscription {
                 if self.has(Defect::AnsweredBeforeCommit) {
                     Ask::answer(who, SettleOutcome::Done, outputs);
                 }
-                let decision = Decision::about(token.offset, Record::Settled(vec![token.offset]));
+                let decision = self.about(token.offset, Record::Settled(vec![token.offset]));
                 return self.decide(decision.asked_by(who, token).with_outputs(count, output_bytes));
             }
             // Like an ack, a late rejection counts: no further attempt can help, whoever makes it.
@@ -83,20 +78,21 @@ impl Subscription {
                 self.state.unsettled.update(token.offset, |entry| entry.lease = Some(Lease { deadline, ..lease }));
                 SettleOutcome::Extended(deadline)
             }
-            (Standing::Late | Standing::Undecided, _) => SettleOutcome::Stale,
+            (Standing::Late, _) => SettleOutcome::Stale,
         };
         Ask::answer(who, outcome, outputs);
     }
 
-    fn standing(&self, token: &Token) -> Standing {
+    /// `None` while a decision about the event is on its way: what the token stands for is known after it.
+    fn standing(&self, token: &Token) -> Option<Standing> {
         let seek = token.seek == self.state.seek || self.has(Defect::SeekKeepsTokens);
         if token.incarnation != self.state.incarnation || !seek || !self.was_given_out(token) {
-            return Standing::Nothing;
+            return Some(Standing::Nothing);
         }
         if self.is_settling(token.offset) {
-            return Standing::Undecided;
+            return None;
         }
-        match self.state.unsettled.get(token.offset) {
+        Some(match self.state.unsettled.get(token.offset) {
             Some(entry) => match entry.lease {
                 Some(lease) if lease.token == *token => Standing::Held(lease),
                 _ => Standing::Late,
@@ -105,7 +101,7 @@ impl Subscription {
             None if self.state.is_past(token.offset) => Standing::Past,
             None if token.epoch < self.epoch => Standing::Late,
             None => Standing::Nothing,
-        }
+        })
     }
 
     /// Whether a delivery with this token can have been made. Those of earlier claims were of events before the restart's tail.

@@ -3,6 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
+mod admin;
+mod defects;
+mod failures;
+mod histories;
+mod model;
+mod reading;
 mod sessions;
 mod settling;
 mod world;

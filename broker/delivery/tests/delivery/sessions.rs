@@ -5,7 +5,7 @@ use waypost_delivery::{CloseReason, Input, Output, RevokeReason, SessionId, Sess
 use crate::world::*;
 
 #[test]
-fn p6_within_the_grace_held_deliveries_go_on_and_the_others_come_again_uncounted() {
+pub(crate) fn p6_within_the_grace_held_deliveries_go_on_and_the_others_come_again_uncounted() {
     let mut world = World::new(config());
     world.connect(1);
     let got = tokens(&world.publish(3));
@@ -19,7 +19,7 @@ fn p6_within_the_grace_held_deliveries_go_on_and_the_others_come_again_uncounted
 }
 
 #[test]
-fn p6_a_session_that_does_not_return_is_lost_and_its_events_go_to_another_at_once() {
+pub(crate) fn p6_a_session_that_does_not_return_is_lost_and_its_events_go_to_another_at_once() {
     let mut world = World::new(config());
     world.connect(1);
     world.publish(1);
@@ -31,7 +31,7 @@ fn p6_a_session_that_does_not_return_is_lost_and_its_events_go_to_another_at_onc
 }
 
 #[test]
-fn p6_later_losses_back_off() {
+pub(crate) fn p6_later_losses_back_off() {
     let mut world = World::new(config());
     for (session, waits) in [(1, 0), (2, 0), (3, 1)] {
         world.connect(session);
@@ -51,7 +51,7 @@ fn p6_later_losses_back_off() {
 }
 
 #[test]
-fn p6_the_ack_deadline_runs_on_without_a_stream() {
+pub(crate) fn p6_the_ack_deadline_runs_on_without_a_stream() {
     let mut world = World::new(waypost_delivery::Config { resume_grace: secs(100), ..config() });
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -62,7 +62,7 @@ fn p6_the_ack_deadline_runs_on_without_a_stream() {
 }
 
 #[test]
-fn p6_second_stream_replaces_the_first() {
+pub(crate) fn p6_second_stream_replaces_the_first() {
     let mut world = World::new(config());
     world.connect(1);
     let (first, got) = (world.stream(), tokens(&world.publish(2)));
@@ -75,7 +75,7 @@ fn p6_second_stream_replaces_the_first() {
 }
 
 #[test]
-fn p6_drained_sessions_get_nothing_new_and_give_back_uncounted() {
+pub(crate) fn p6_drained_sessions_get_nothing_new_and_give_back_uncounted() {
     let mut world = World::new(config());
     world.connect(1);
     let got = tokens(&world.publish(2));
@@ -89,7 +89,7 @@ fn p6_drained_sessions_get_nothing_new_and_give_back_uncounted() {
 }
 
 #[test]
-fn p6_draining_the_broker_drains_every_session() {
+pub(crate) fn p6_draining_the_broker_drains_every_session() {
     let mut world = World::new(config());
     world.connect(1);
     world.connect(2);
@@ -98,7 +98,7 @@ fn p6_draining_the_broker_drains_every_session() {
 }
 
 #[test]
-fn p6_after_a_restart_held_deliveries_are_adopted() {
+pub(crate) fn p6_after_a_restart_held_deliveries_are_adopted() {
     let mut world = World::new(config());
     world.connect(1);
     let got = tokens(&world.publish(3));
@@ -113,7 +113,7 @@ fn p6_after_a_restart_held_deliveries_are_adopted() {
 }
 
 #[test]
-fn p6_after_the_grace_of_a_restart_nothing_is_adopted() {
+pub(crate) fn p6_after_the_grace_of_a_restart_nothing_is_adopted() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -123,7 +123,7 @@ fn p6_after_the_grace_of_a_restart_nothing_is_adopted() {
 }
 
 #[test]
-fn p6_new_events_flow_at_once_after_a_restart() {
+pub(crate) fn p6_new_events_flow_at_once_after_a_restart() {
     let mut world = World::new(config());
     world.connect(1);
     world.publish(2);
@@ -133,7 +133,7 @@ fn p6_new_events_flow_at_once_after_a_restart() {
 }
 
 #[test]
-fn p6_of_two_claims_the_later_delivery_wins() {
+pub(crate) fn p6_of_two_claims_the_later_delivery_wins() {
     let mut world = World::new(config());
     world.connect(1);
     let first = delivery(&world.publish(1)).token;
@@ -151,7 +151,7 @@ fn p6_of_two_claims_the_later_delivery_wins() {
 }
 
 #[test]
-fn p6_adoption_keeps_to_the_limits() {
+pub(crate) fn p6_adoption_keeps_to_the_limits() {
     let mut world = World::new(config());
     world.connect(1);
     let got = tokens(&world.publish(3));
@@ -161,7 +161,7 @@ fn p6_adoption_keeps_to_the_limits() {
 }
 
 #[test]
-fn p6_a_settled_delivery_is_not_adopted() {
+pub(crate) fn p6_a_settled_delivery_is_not_adopted() {
     let mut world = World::new(config());
     world.connect(1);
     let got = tokens(&world.publish(3));
@@ -172,7 +172,7 @@ fn p6_a_settled_delivery_is_not_adopted() {
 }
 
 #[test]
-fn p6_a_session_that_cannot_take_more_is_handed_nothing() {
+pub(crate) fn p6_a_session_that_cannot_take_more_is_handed_nothing() {
     let mut world = World::new(config());
     world.connect(1);
     let writable = |writable| Input::Writable { session: SessionId(1), writable };
@@ -182,7 +182,7 @@ fn p6_a_session_that_cannot_take_more_is_handed_nothing() {
 }
 
 #[test]
-fn p6_an_ack_on_its_way_when_its_session_is_lost_counts_once() {
+pub(crate) fn p6_an_ack_on_its_way_when_its_session_is_lost_counts_once() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;

@@ -7,7 +7,7 @@ use waypost_delivery::{
 use crate::world::*;
 
 #[test]
-fn p2_every_event_is_delivered_and_stays_settled() {
+pub(crate) fn p2_every_event_is_delivered_and_stays_settled() {
     let mut world = World::new(config());
     world.connect(1);
     let out = world.publish(3);
@@ -24,7 +24,7 @@ fn p2_every_event_is_delivered_and_stays_settled() {
 }
 
 #[test]
-fn p2_what_was_not_settled_comes_again_after_a_restart() {
+pub(crate) fn p2_what_was_not_settled_comes_again_after_a_restart() {
     let mut world = World::new(config());
     world.connect(1);
     let out = world.publish(3);
@@ -35,7 +35,7 @@ fn p2_what_was_not_settled_comes_again_after_a_restart() {
 }
 
 #[test]
-fn p2_what_was_not_settled_comes_again_after_a_snapshot_and_a_restart() {
+pub(crate) fn p2_what_was_not_settled_comes_again_after_a_snapshot_and_a_restart() {
     let mut world = World::new(config());
     world.connect(1);
     let out = world.publish(3);
@@ -50,18 +50,16 @@ fn p2_what_was_not_settled_comes_again_after_a_snapshot_and_a_restart() {
 }
 
 #[test]
-fn p3_one_lease_at_a_time() {
+pub(crate) fn p3_one_lease_at_a_time() {
     let mut world = World::new(config());
     world.connect(1);
     world.connect(2);
     let out = world.publish(10);
-    let mut all = offsets(&out);
-    all.dedup();
-    assert_eq!(all, (1..=10).collect::<Vec<_>>());
+    assert_eq!(offsets(&out), (1..=10).collect::<Vec<_>>(), "each to one session");
 }
 
 #[test]
-fn p3_no_session_and_no_subscription_holds_more_than_its_limit() {
+pub(crate) fn p3_no_session_and_no_subscription_holds_more_than_its_limit() {
     let mut world = World::new(Config { max_outstanding: 5, ..config() });
     world.publish(20);
     let limits = SessionLimits { max_outstanding: 3, ..LIMITS };
@@ -73,7 +71,7 @@ fn p3_no_session_and_no_subscription_holds_more_than_its_limit() {
 }
 
 #[test]
-fn p3_bytes_are_limited_too_and_one_large_event_goes_alone() {
+pub(crate) fn p3_bytes_are_limited_too_and_one_large_event_goes_alone() {
     let mut world = World::new(config());
     let limits = SessionLimits { max_outstanding: 10, max_outstanding_bytes: 250 };
     for bytes in [100, 100, 1000, 100] {
@@ -89,7 +87,7 @@ fn p3_bytes_are_limited_too_and_one_large_event_goes_alone() {
 }
 
 #[test]
-fn p3_the_bytes_of_a_subscription_are_limited_over_all_sessions() {
+pub(crate) fn p3_the_bytes_of_a_subscription_are_limited_over_all_sessions() {
     let mut world = World::new(Config { max_outstanding_bytes: 250, ..config() });
     world.connect(1);
     world.connect(2);
@@ -97,7 +95,7 @@ fn p3_the_bytes_of_a_subscription_are_limited_over_all_sessions() {
 }
 
 #[test]
-fn p3_sessions_share_in_proportion_to_their_limits() {
+pub(crate) fn p3_sessions_share_in_proportion_to_their_limits() {
     let mut world = World::new(config());
     world.connect_with(1, SessionLimits { max_outstanding: 2, ..LIMITS }, &[]);
     world.connect_with(2, SessionLimits { max_outstanding: 4, ..LIMITS }, &[]);
@@ -107,7 +105,7 @@ fn p3_sessions_share_in_proportion_to_their_limits() {
 }
 
 #[test]
-fn p3_equal_sessions_take_turns() {
+pub(crate) fn p3_equal_sessions_take_turns() {
     let mut world = World::new(config());
     (1..=3).for_each(|session| drop(world.connect(session)));
     let mut got = Vec::new();
@@ -123,7 +121,7 @@ fn p3_equal_sessions_take_turns() {
 }
 
 #[test]
-fn p3_what_waits_holds_no_credit() {
+pub(crate) fn p3_what_waits_holds_no_credit() {
     let mut world = World::new(config());
     world.connect_with(1, SessionLimits { max_outstanding: 1, ..LIMITS }, &[]);
     let first = delivery(&world.publish(2)).token;
@@ -132,7 +130,7 @@ fn p3_what_waits_holds_no_credit() {
 }
 
 #[test]
-fn p4_nothing_is_answered_before_it_is_durable() {
+pub(crate) fn p4_nothing_is_answered_before_it_is_durable() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -143,7 +141,7 @@ fn p4_nothing_is_answered_before_it_is_durable() {
 }
 
 #[test]
-fn p4_settling_twice_is_harmless_and_says_so() {
+pub(crate) fn p4_settling_twice_is_harmless_and_says_so() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -155,7 +153,7 @@ fn p4_settling_twice_is_harmless_and_says_so() {
 }
 
 #[test]
-fn p4_settling_twice_in_one_batch_decides_once() {
+pub(crate) fn p4_settling_twice_in_one_batch_decides_once() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -167,7 +165,7 @@ fn p4_settling_twice_in_one_batch_decides_once() {
 }
 
 #[test]
-fn p4_one_bad_id_does_not_fail_the_others() {
+pub(crate) fn p4_one_bad_id_does_not_fail_the_others() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -191,7 +189,7 @@ fn p4_one_bad_id_does_not_fail_the_others() {
 }
 
 #[test]
-fn p4_late_ack_is_accepted() {
+pub(crate) fn p4_late_ack_is_accepted() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -202,7 +200,7 @@ fn p4_late_ack_is_accepted() {
 }
 
 #[test]
-fn p4_late_ack_takes_the_event_from_its_new_holder() {
+pub(crate) fn p4_late_ack_takes_the_event_from_its_new_holder() {
     let mut world = World::new(config());
     world.connect(1);
     let first = delivery(&world.publish(1)).token;
@@ -214,7 +212,7 @@ fn p4_late_ack_takes_the_event_from_its_new_holder() {
 }
 
 #[test]
-fn p4_late_reject_is_accepted() {
+pub(crate) fn p4_late_reject_is_accepted() {
     let mut world = World::new(config());
     world.connect(1);
     let first = delivery(&world.publish(1)).token;
@@ -226,7 +224,7 @@ fn p4_late_reject_is_accepted() {
 }
 
 #[test]
-fn p4_late_nack_release_and_extend_are_stale() {
+pub(crate) fn p4_late_nack_release_and_extend_are_stale() {
     let mut world = World::new(config());
     world.connect(1);
     let first = delivery(&world.publish(1)).token;
@@ -238,7 +236,7 @@ fn p4_late_nack_release_and_extend_are_stale() {
 }
 
 #[test]
-fn p4_ack_of_a_dead_letter_says_so() {
+pub(crate) fn p4_ack_of_a_dead_letter_says_so() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -249,7 +247,7 @@ fn p4_ack_of_a_dead_letter_says_so() {
 }
 
 #[test]
-fn p4_after_a_restart_an_ack_settles_what_was_not_read_again() {
+pub(crate) fn p4_after_a_restart_an_ack_settles_what_was_not_read_again() {
     let mut world = World::new(config());
     world.connect(1);
     let out = world.publish(3);
@@ -264,7 +262,7 @@ fn p4_after_a_restart_an_ack_settles_what_was_not_read_again() {
 }
 
 #[test]
-fn p4_an_event_is_not_read_again_while_its_late_ack_is_on_its_way() {
+pub(crate) fn p4_an_event_is_not_read_again_while_its_late_ack_is_on_its_way() {
     let mut world = World::new(config());
     world.connect(1);
     let out = world.publish(3);
@@ -278,7 +276,7 @@ fn p4_an_event_is_not_read_again_while_its_late_ack_is_on_its_way() {
 }
 
 #[test]
-fn p4_release_gives_back_uncounted() {
+pub(crate) fn p4_release_gives_back_uncounted() {
     let mut world = World::new(config());
     world.connect(1);
     let first = delivery(&world.publish(1)).token;
@@ -291,7 +289,7 @@ fn p4_release_gives_back_uncounted() {
 }
 
 #[test]
-fn p4_extend_prolongs_and_never_shortens() {
+pub(crate) fn p4_extend_prolongs_and_never_shortens() {
     let mut world = World::new(config());
     world.connect(1);
     let first = delivery(&world.publish(1));
@@ -303,7 +301,7 @@ fn p4_extend_prolongs_and_never_shortens() {
 }
 
 #[test]
-fn p4_a_refused_settlement_changes_nothing() {
+pub(crate) fn p4_a_refused_settlement_changes_nothing() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -317,7 +315,7 @@ fn p4_a_refused_settlement_changes_nothing() {
 }
 
 #[test]
-fn p4_a_lease_that_ended_while_its_settlement_was_refused_expires() {
+pub(crate) fn p4_a_lease_that_ended_while_its_settlement_was_refused_expires() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -330,7 +328,7 @@ fn p4_a_lease_that_ended_while_its_settlement_was_refused_expires() {
 }
 
 #[test]
-fn p4_whoever_waits_for_a_refused_decision_is_told() {
+pub(crate) fn p4_whoever_waits_for_a_refused_decision_is_told() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -342,7 +340,7 @@ fn p4_whoever_waits_for_a_refused_decision_is_told() {
 }
 
 #[test]
-fn p4_what_is_decided_meanwhile_goes_into_the_next_commit() {
+pub(crate) fn p4_what_is_decided_meanwhile_goes_into_the_next_commit() {
     let mut world = World::new(config());
     world.connect(1);
     let out = world.publish(5);
@@ -357,7 +355,7 @@ fn p4_what_is_decided_meanwhile_goes_into_the_next_commit() {
 }
 
 #[test]
-fn p9_outputs_go_with_the_settlement_that_settles_and_no_other() {
+pub(crate) fn p9_outputs_go_with_the_settlement_that_settles_and_no_other() {
     let mut world = World::new(config());
     world.connect(1);
     let token = delivery(&world.publish(1)).token;
@@ -368,7 +366,7 @@ fn p9_outputs_go_with_the_settlement_that_settles_and_no_other() {
 }
 
 #[test]
-fn p9_a_refused_output_is_told_to_its_completion_alone() {
+pub(crate) fn p9_a_refused_output_is_told_to_its_completion_alone() {
     let mut world = World::new(config());
     world.connect(1);
     let out = world.publish(4);

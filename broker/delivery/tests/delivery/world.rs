@@ -2,7 +2,7 @@
 //!
 //! Everything that the machine asks for is done at once, unless the test holds it back.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use waypost_delivery::{
     Action, Candidate, CloseReason, Commit, CommitPlan, Config, Defect, Deliver, Held, Input, NotDone, Offset, Output, Read, Record,
@@ -41,6 +41,11 @@ pub(crate) fn config() -> Config {
     }
 }
 
+thread_local! {
+    /// The defect of every machine that this thread makes.
+    pub(crate) static DEFECT: Cell<Option<Defect>> = const { Cell::new(None) };
+}
+
 /// What the store does with the next commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disk {
@@ -74,7 +79,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(config: Config) -> Self {
-        let (machine, record) = Subscription::create(1, 77, 1, config, b"all".to_vec());
+        let (mut machine, record) = Subscription::create(1, 77, 1, config, b"all".to_vec());
+        machine.set_defect(DEFECT.get());
         Self {
             now: Time::from_micros(1_000_000_000),
             machine,
@@ -90,14 +96,8 @@ impl World {
             epoch: 1,
             requests: 0,
             streams: 0,
-            defect: None,
+            defect: DEFECT.get(),
         }
-    }
-
-    pub(crate) fn with_defect(mut self, defect: Option<Defect>) -> Self {
-        self.defect = defect;
-        self.machine.set_defect(defect);
-        self
     }
 
     /// Takes an input in and does all that follows from it. Returns what a client or an administrator would see.
@@ -258,6 +258,12 @@ impl World {
             _ => None,
         });
         (result.expect("an answer"), outputs)
+    }
+
+    /// An administrative input whose commit is held back.
+    pub(crate) fn administer_held(&mut self, make: impl FnOnce(RequestId) -> Input) {
+        let request = self.request();
+        self.input(make(request));
     }
 
     pub(crate) fn seek(&mut self, to: Offset) -> Vec<Output> {

@@ -22,6 +22,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("waypost.toml");
     fs::write(&path, text).unwrap();
+    fs::write(dir.path().join("carrier.secret"), "correct horse\n").unwrap();
     (dir, path)
 }
 
@@ -29,10 +30,10 @@ const ANY_PORTS: &str =
     "edge.listen = '127.0.0.1:0'\nagents.listen = '127.0.0.1:0'\nadmin.listen = '127.0.0.1:0'\nstore.data_dir = 'data'\n";
 
 /// A broker that is ready, its output so far, and its folder.
-fn serve(text: &str) -> (Child, String, TempDir) {
+fn serve(text: &str) -> (Serving, String, TempDir) {
     let (dir, path) = file(&format!("{ANY_PORTS}{text}"));
-    let mut process = waypost(&["serve", "--config", path.to_str().unwrap()]).spawn().unwrap();
-    let mut output = BufReader::new(process.stdout.take().unwrap());
+    let mut process = Serving(waypost(&["serve", "--config", path.to_str().unwrap()]).spawn().unwrap());
+    let mut output = BufReader::new(process.0.stdout.take().unwrap());
     let mut printed = String::new();
     while !printed.contains("\n  store") {
         assert_ne!(output.read_line(&mut printed).unwrap(), 0, "it ended: {printed}");
@@ -40,7 +41,18 @@ fn serve(text: &str) -> (Child, String, TempDir) {
     (process, printed, dir)
 }
 
-fn signal(process: &Child, name: &str) {
+/// Ends with the test, however that ends.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn signal(Serving(process): &Serving, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status().unwrap().success());
 }
 
@@ -84,7 +96,7 @@ fn the_first_signal_drains_and_ends_in_order() {
         let (mut process, printed, _dir) = serve("store.engine = 'memory'");
         assert!(printed.contains("is ready") && printed.contains("in memory"), "{printed}");
         signal(&process, name);
-        assert_eq!(process.wait().unwrap().code(), Some(0));
+        assert_eq!(process.0.wait().unwrap().code(), Some(0));
     }
 }
 
@@ -97,7 +109,7 @@ fn a_client_without_a_broker_is_told_what_to_do() {
 
 #[test]
 fn every_command_shows_examples() {
-    for command in ["serve", "check", "defaults", "tail", "publish"] {
+    for command in ["serve", "check", "defaults", "tail", "publish", "send"] {
         let output = waypost(&[command, "--help"]).output().unwrap();
         assert!(text(&output).contains("Example"), "{command} --help shows none");
     }
@@ -108,10 +120,49 @@ fn the_log_can_be_json() {
     let (mut process, _, _dir) = serve("store.engine = 'memory'\nlog.format = 'json'");
     signal(&process, "TERM");
     let mut log = String::new();
-    process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert!(process.wait().unwrap().success());
+    process.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(process.0.wait().unwrap().success());
     for line in log.lines() {
         assert!(serde_json::from_str::<serde_json::Value>(line).unwrap().get("level").is_some(), "{line}");
     }
     assert!(!log.is_empty());
+}
+
+const CARRIER: &str = "store.engine = 'memory'\n[sources.carrier]\nscheme = 'hmac'\nsecrets = ['file:carrier.secret']\n";
+
+#[test]
+fn a_sample_is_signed_as_the_source_expects() {
+    let (process, printed, dir) = serve(&format!("{CARRIER}[sources.open]\nverify = 'none'\n"));
+    assert!(printed.contains("in memory"), "{printed}");
+    let edge = printed.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+    let config = dir.path().join("waypost.toml");
+    let send = |args: &[&str]| {
+        let output = waypost(&["send", "--config", config.to_str().unwrap(), "--edge", edge]).args(args).output().unwrap();
+        text(&output)
+    };
+    let twice = send(&["carrier", "--duplicate", "--json"]);
+    assert!(twice.starts_with('{'), "{twice}");
+    let statuses: Vec<_> =
+        twice.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["answer"]["status"].clone()).collect();
+    assert_eq!(statuses, ["accepted", "duplicate"], "{twice}");
+    let tampered = send(&["carrier", "--tamper"]);
+    assert!(tampered.starts_with("401 "), "{tampered}");
+    let unknown = send(&["carier"]);
+    assert!(unknown.contains("configured: carrier, open"), "{unknown}");
+    drop(process);
+}
+
+#[test]
+fn a_source_without_its_secret_does_not_start_and_one_that_is_open_is_flagged() {
+    let (_dir, path) =
+        file("[sources.carrier]\nscheme = 'hmac'\nsecrets = ['env:WAYPOST_TEST_NOT_SET']\n[sources.other]\nscheme = 'hmac'\n");
+    let output = waypost(&["serve", "--config", path.to_str().unwrap()]).output().unwrap();
+    let told = text(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told.contains("waypost.toml:3: sources.carrier.secrets: ") && told.contains("WAYPOST_TEST_NOT_SET"), "{told}");
+    assert!(told.contains("waypost.toml:4: sources.other.secrets: is missing"), "{told}");
+
+    let (_dir, path) = file("[sources.open]\nverify = 'none'\n");
+    let output = waypost(&["check", "--config", path.to_str().unwrap()]).output().unwrap();
+    assert!(output.status.success() && text(&output).contains("open (UNVERIFIED)"), "{}", text(&output));
 }

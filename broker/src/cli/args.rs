@@ -72,6 +72,16 @@ Examples:
   waypost publish com.example.noticed @notice.json --subject desk/4 --id notice-17
   echo '{\"n\": 1}' | waypost publish com.example.counted -")]
     Publish(PublishArgs),
+    /// Post a correctly signed sample webhook to a source
+    #[command(after_help = "\
+Signs as the provider would, with the source's own secret, and prints the broker's answer.
+
+Examples:
+  waypost send carrier --config waypost.toml                              a small JSON document
+  waypost send github --event-type push --file push.json -c waypost.toml  a sample of yours
+  waypost send carrier -c waypost.toml --tamper                           a changed body: 401, and no event
+  waypost send carrier -c waypost.toml --duplicate                        twice: one event")]
+    Send(SendArgs),
 }
 
 /// Where the configuration is.
@@ -146,6 +156,37 @@ pub struct PublishArgs {
     #[arg(long, value_name = "ID", default_value = "")]
     pub correlation_id: String,
     /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `send` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SendArgs {
+    /// The configuration that the broker has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The name of the source
+    pub source: String,
+    /// The body; without it, a small JSON document
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The provider's event type, for providers that name it in a header
+    #[arg(long, value_name = "TYPE")]
+    pub event_type: Option<String>,
+    /// A header to send as well; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The edge of the broker, host and port; without it, edge.listen of the configuration
+    #[arg(long, value_name = "HOST:PORT")]
+    pub edge: Option<String>,
+    /// Change the body after signing it
+    #[arg(long)]
+    pub tamper: bool,
+    /// Send the same webhook twice
+    #[arg(long)]
+    pub duplicate: bool,
+    /// The answers as JSON, one a line
     #[arg(long)]
     pub json: bool,
 }

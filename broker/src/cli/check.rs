@@ -2,22 +2,23 @@
 
 use std::path::Path;
 
-use super::{args::ConfigArgs, failure::Failure};
-use crate::config::{self, Config};
+use super::{args::ConfigArgs, failure::Failure, output};
+use crate::{
+    config::{self, Setup},
+    ingress::Sources,
+};
 
 /// Reads the configuration that the arguments name, checked.
 ///
 /// # Errors
 /// Every problem in it.
-pub fn load(args: &ConfigArgs) -> Result<Config, Failure> {
-    let mut config =
-        config::load(args.config.as_deref()).map_err(|error| Failure::Config(format!("the configuration is wrong\n{error}")))?;
-    config.store.data_dir = match &args.data_dir {
-        // On the command line a path starts at the working directory, as everywhere.
-        Some(dir) => dir.clone(),
-        None => config.base.join(&config.store.data_dir),
-    };
-    Ok(config)
+pub fn load(args: &ConfigArgs) -> Result<Setup, Failure> {
+    let loaded = config::load(args.config.as_deref());
+    let mut setup = loaded.map_err(|error| Failure::Config(format!("the configuration is wrong\n{error}")))?;
+    if let Some(dir) = &args.data_dir {
+        setup.config.store.data_dir.clone_from(dir);
+    }
+    Ok(setup)
 }
 
 /// Checks and says so.
@@ -25,8 +26,15 @@ pub fn load(args: &ConfigArgs) -> Result<Config, Failure> {
 /// # Errors
 /// Every problem in it.
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    load(args)?;
+    let setup = load(args)?;
     let file = args.config.as_deref().unwrap_or(Path::new("the defaults"));
-    println!("{}: no problem found", file.display());
+    output::line(format_args!("{}: no problem found; {}", file.display(), sources(&setup.sources)));
     Ok(())
+}
+
+/// Names the sources, and those that anybody can post to.
+fn sources(sources: &Sources) -> String {
+    let named: Vec<_> =
+        sources.iter().map(|source| format!("{}{}", source.name, if source.is_unverified() { " (UNVERIFIED)" } else { "" })).collect();
+    if named.is_empty() { "no sources".to_owned() } else { format!("sources: {}", named.join(", ")) }
 }

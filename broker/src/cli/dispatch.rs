@@ -8,7 +8,7 @@ use super::{
     args::{Args, Command},
     check,
     failure::Failure,
-    publish, serve, tail,
+    output, publish, send, serve, tail,
 };
 
 /// Parses the command line and does what it says.
@@ -29,11 +29,12 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Defaults => {
-            print!("{}", crate::config::DEFAULTS);
+            output::line(crate::config::DEFAULTS.trim_end());
             Ok(())
         }
         Command::Tail(args) => on_one_thread(tail::run(args)),
         Command::Publish(args) => on_one_thread(publish::run(args)),
+        Command::Send(args) => on_one_thread(send::run(args)),
     }
 }
 

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | [`args`], [`dispatch`] | what can be said, and who does it |
 //! | [`serve`], [`check`] | the broker, and everything it checks before it starts |
-//! | [`tail`], [`publish`] | clients of a running broker |
+//! | [`tail`], [`publish`], [`send`] | clients of a running broker |
+//! | [`output`], [`failure`] | what is printed, and how it ends |
 //! | [`types`] | messages to JSON and back |
 
 pub mod args;
@@ -15,7 +16,9 @@ pub mod check;
 pub mod connection;
 pub mod dispatch;
 pub mod failure;
+pub mod output;
 pub mod publish;
+pub mod send;
 pub mod serve;
 pub mod tail;
 pub mod types;

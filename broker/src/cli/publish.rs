@@ -7,7 +7,7 @@ use waypost_proto::v1::{
     Event, Lineage, PublishItem, PublishRequest, agent_service_client::AgentServiceClient, publish_result::Result as Published,
 };
 
-use super::{args::PublishArgs, connection, failure::Failure, types::Types};
+use super::{args::PublishArgs, connection, failure::Failure, output, types::Types};
 
 /// Publishes and prints where it is.
 ///
@@ -33,10 +33,10 @@ pub async fn run(args: PublishArgs) -> Result<(), Failure> {
     match answer.results.into_iter().next().and_then(|result| result.result) {
         Some(Published::Accepted(accepted)) => {
             if args.json {
-                println!("{}", json!({ "id": accepted.id, "offset": accepted.offset, "duplicate": accepted.duplicate }));
+                output::line(json!({ "id": accepted.id, "offset": accepted.offset, "duplicate": accepted.duplicate }));
             } else {
                 let was = if accepted.duplicate { "was there already" } else { "is durable" };
-                println!("event {} {was}, at offset {}", accepted.id, accepted.offset);
+                output::line(format_args!("event {} {was}, at offset {}", accepted.id, accepted.offset));
             }
             Ok(())
         }

@@ -9,9 +9,12 @@ use rustix::fs::statvfs;
 use tokio_util::sync::CancellationToken;
 use waypost_store::{DiskState, EventStore, MemoryConfig, MemoryStore};
 
-use super::{args::ConfigArgs, check, failure::Failure};
+use super::{args::ConfigArgs, check, failure::Failure, output};
 use crate::{
-    config::{Config, Engine, Size},
+    clock::Clock,
+    config::{Config, Engine, Setup, Size},
+    entropy::Entropy,
+    ingress::{self, Edge},
     server::{Addresses, Health, Listeners, Readiness, Routes, signals},
     telemetry,
 };
@@ -21,27 +24,29 @@ use crate::{
 /// # Errors
 /// When the configuration is wrong, a port is in use, or the store cannot be opened.
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    let config = check::load(args)?;
-    telemetry::start(&config.log).map_err(|error| Failure::Config(error.to_string()))?;
+    let setup = check::load(args)?;
+    telemetry::start(&setup.config.log).map_err(|error| Failure::Config(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(setup));
     // Reads of a disk that hangs must not keep the process: they change nothing.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(setup: Setup) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     signals::drain_on_signal(stop.clone()).map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")))?;
-    let listeners = Listeners::bind(&config).await.map_err(Failure::failed)?;
+    let listeners = Listeners::bind(&setup.config).await.map_err(Failure::failed)?;
     let addresses = listeners.addresses();
     let health = Health::starting();
     health.set(Readiness::Starting).await;
     let running = listeners.serve(&health);
 
-    let store = open_store(&config).await?;
-    println!("{}", Started { config: &config, addresses, disk: store.disk() });
-    running.fill(Routes { edge: axum::Router::new(), agents: axum::Router::new(), admin: axum::Router::new() });
+    let store = open_store(&setup.config).await?;
+    output::line(Started { setup: &setup, addresses, disk: store.disk() });
+    let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
+    let edge = ingress::router(Edge { store, clock, entropy, sources: setup.sources });
+    running.fill(Routes { edge, agents: axum::Router::new(), admin: axum::Router::new() });
     health.set(Readiness::Ready).await;
 
     stop.cancelled().await;
@@ -70,7 +75,7 @@ fn disk_size(dir: &Path) -> Result<u64, Failure> {
 
 /// What is printed once, when everything is up.
 struct Started<'a> {
-    config: &'a Config,
+    setup: &'a Setup,
     addresses: Addresses,
     disk: DiskState,
 }
@@ -78,7 +83,7 @@ struct Started<'a> {
 impl fmt::Display for Started<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Addresses { edge, agents, admin } = self.addresses;
-        let store = &self.config.store;
+        let store = &self.setup.config.store;
         let place = match store.engine {
             Engine::Embedded => store.data_dir.display().to_string(),
             Engine::Memory => "in memory: everything is forgotten at the end".to_owned(),
@@ -97,7 +102,16 @@ impl fmt::Display for Started<'_> {
         writeln!(f, "  edge    http://{edge}  (webhooks)")?;
         writeln!(f, "  agents  http://{agents}  (gRPC, gRPC-Web)")?;
         writeln!(f, "  admin   http://{admin}  (gRPC, /healthz, /readyz)")?;
-        write!(f, "  store   {place}: {events}, {} of {} used, {health}", in_mib(self.disk.used), Size::from_bytes(self.disk.cap))
+        write!(f, "  store   {place}: {events}, {} of {} used, {health}", in_mib(self.disk.used), in_mib(self.disk.cap))?;
+        for source in self.setup.sources.iter() {
+            let verified = match source.active_secrets() {
+                _ if source.is_unverified() => "UNVERIFIED: anybody can post events here (verify = \"none\")".to_owned(),
+                1 => format!("{}, 1 secret", source.scheme),
+                secrets => format!("{}, {secrets} secrets", source.scheme),
+            };
+            write!(f, "\n  source  {}  POST http://{edge}{}  {verified}", source.name, source.path)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `waypost tail`: events as they arrive.
 
-use std::{io::Write, str::FromStr};
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use waypost_proto::v1::{
     read_events_response::Response, start_position::Position,
 };
 
-use super::{args::TailArgs, connection, failure::Failure, types::Types};
+use super::{args::TailArgs, connection, failure::Failure, output, types::Types};
 use crate::{clock::Clock, config::Span, envelope, limits};
 
 /// Where to begin.
@@ -78,8 +78,7 @@ pub async fn run(args: TailArgs) -> Result<(), Failure> {
                 for event in events.events {
                     let shown = Shown::of(event, &mut types).await;
                     let line = if args.json { shown.json().to_string() } else { shown.text() };
-                    // Whoever reads the pipe has enough: that is an end like any other.
-                    if writeln!(std::io::stdout(), "{line}").is_err() {
+                    if !output::line(line) {
                         return Ok(());
                     }
                 }

@@ -1,4 +1,4 @@
-//! From the text of a file to a [`Config`]: overlay on the defaults, deserialise, check.
+//! From the text of a file to a [`Setup`]: overlay on the defaults, deserialise, check, make ready.
 //!
 //! Constraints: the defaults are `waypost.default.toml` and nothing else; every problem is found in one run: after each one its key is taken
 //! away, so that its default stands in, and the rest is read again.
@@ -15,7 +15,7 @@ use toml::{
     de::{DeTable, DeValue, Deserializer},
 };
 
-use super::{Config, Findings, Problem, Problems};
+use super::{Config, Findings, Problem, Problems, Setup};
 
 /// The commented defaults, as they are also printed by `waypost config`.
 pub const DEFAULTS: &str = include_str!("../../waypost.default.toml");
@@ -40,7 +40,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// When the file cannot be read, and with every problem in it.
-pub fn load(path: Option<&Path>) -> Result<Config, LoadError> {
+pub fn load(path: Option<&Path>) -> Result<Setup, LoadError> {
     let Some(path) = path else { return Ok(parse("", Path::new(""))?) };
     let text = fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
     Ok(parse(&text, path)?)
@@ -51,7 +51,7 @@ pub fn load(path: Option<&Path>) -> Result<Config, LoadError> {
 ///
 /// # Errors
 /// Every problem in it.
-pub fn parse(text: &str, path: &Path) -> Result<Config, Problems> {
+pub fn parse(text: &str, path: &Path) -> Result<Setup, Problems> {
     let name = if path.as_os_str().is_empty() { "the defaults".to_owned() } else { path.display().to_string() };
     let file = File { name, text };
     let (mut user, errors) = DeTable::parse_recoverable(text);
@@ -82,12 +82,12 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Problems> {
 
     if let Some(config) = config {
         let mut findings = Findings::default();
-        config.check(&mut findings);
+        let setup = Setup::build(config, path.parent().unwrap_or(Path::new("")), &mut findings);
         for (key, text) in findings.into_inner() {
             problems.push(file.problem(locate(whole.get_ref(), &key), key, text));
         }
-        if problems.is_empty() {
-            return Ok(Config { base: path.parent().unwrap_or(Path::new("")).to_owned(), ..config });
+        if let Some(setup) = setup.filter(|_| problems.is_empty()) {
+            return Ok(setup);
         }
     }
     Err(Problems(problems))

@@ -1,10 +1,12 @@
 //! The whole configuration, and what must go together across its sections.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{AdminConfig, AgentsConfig, EdgeConfig, Findings, LimitsConfig, LogConfig, RetentionConfig, SchemasConfig, StoreConfig};
+use super::{
+    AdminConfig, AgentsConfig, EdgeConfig, Findings, LimitsConfig, LogConfig, RetentionConfig, SchemasConfig, SourceConfig, StoreConfig,
+};
 
 /// Everything that an operator may set.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,15 +22,15 @@ pub struct Config {
     pub store: StoreConfig,
     /// How long things are kept.
     pub retention: RetentionConfig,
+    /// Who posts webhooks, by name.
+    #[serde(default)]
+    pub sources: BTreeMap<String, SourceConfig>,
     /// Bounds on what publishers and agents may do.
     pub limits: LimitsConfig,
     /// Message types beside the built-in ones.
     pub schemas: SchemasConfig,
     /// What the broker says about itself.
     pub log: LogConfig,
-    /// The folder of the configuration file, where relative paths start; empty for the working directory.
-    #[serde(skip)]
-    pub base: PathBuf,
 }
 
 impl Config {

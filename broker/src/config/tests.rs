@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Config, Problems, parse};
+use super::{Problems, parse};
 
 fn problems(text: &str) -> Vec<String> {
     let Problems(problems) = parse(text, Path::new("waypost.toml")).unwrap_err();
@@ -14,16 +14,16 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn the_default_file_is_the_defaults() {
     // Every key that it has is known, and every key that is known it has: neither could be otherwise and deserialise.
-    let config = parse("", Path::new("")).unwrap();
+    let config = parse("", Path::new("")).unwrap().config;
     assert_eq!(config.edge.listen.to_string(), "127.0.0.1:8480");
     assert_eq!(config.store.dedup_window.to_string(), "3d");
 }
 
 #[test]
 fn what_a_file_does_not_say_has_its_default() {
-    let config = parse("[edge]\nmax_body = '2MiB'", Path::new("conf/waypost.toml")).unwrap();
+    let config = parse("[edge]\nmax_body = '2MiB'", Path::new("conf/waypost.toml")).unwrap().config;
     assert_eq!((config.edge.max_body.bytes(), config.edge.listen.get().port()), (2 << 20, 8480));
-    assert_eq!(config.base, Path::new("conf"));
+    assert_eq!(config.store.data_dir, Path::new("conf/waypost-data"));
 }
 
 #[test]
@@ -87,5 +87,4 @@ fn a_configuration_is_not_small_print() {
         }
         explained &= !line.is_empty();
     }
-    let _: fn(&str, &Path) -> Result<Config, Problems> = parse;
 }

@@ -151,7 +151,7 @@ mod tests {
 
     async fn started() -> (Addresses, Health, Running) {
         let any_ports = "[edge]\nlisten = '127.0.0.1:0'\n[agents]\nlisten = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'";
-        let listeners = Listeners::bind(&config::parse(any_ports, Path::new("")).unwrap()).await.unwrap();
+        let listeners = Listeners::bind(&config::parse(any_ports, Path::new("")).unwrap().config).await.unwrap();
         let health = Health::starting();
         (listeners.addresses(), health.clone(), listeners.serve(&health))
     }

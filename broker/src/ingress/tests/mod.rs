@@ -136,7 +136,7 @@ fn build_with(sources: &str, schemas: &Schemas) -> (Vec<Source>, Vec<(String, St
     std::fs::write(secrets.path().join("secret"), format!("{SECRET}\n")).unwrap();
     std::fs::write(secrets.path().join("next"), "next").unwrap();
     std::fs::write(secrets.path().join("standard"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    let edge = parse("", Path::new("")).unwrap().edge;
+    let edge = parse("", Path::new("")).unwrap().config.edge;
     let context = SourceContext { schemas, edge: &edge, dedup_window: Span::from_millis(72 * 3_600_000), base: secrets.path() };
     let configs: std::collections::BTreeMap<String, SourceConfig> = toml::from_str(sources).unwrap();
     let mut findings = Findings::default();

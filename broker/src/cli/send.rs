@@ -1,0 +1,94 @@
+//! `waypost send`: a sample webhook, signed as its provider would.
+//!
+//! Constraint: the secret comes from the configuration, as the broker has it, and is never printed.
+
+use std::fs;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use super::{args::SendArgs, check, failure::Failure, output};
+use crate::{clock::Clock, entropy::Entropy, ingress::Source};
+
+/// What a source answered.
+struct Answer {
+    status: u16,
+    body: Value,
+}
+
+/// Posts the sample, once or twice, and prints the answers.
+///
+/// # Errors
+/// When there is no such source, the sample cannot be read or signed, or nobody answers.
+pub async fn run(args: SendArgs) -> Result<(), Failure> {
+    let setup = check::load(&args.config)?;
+    let source = setup.sources.get(&args.source).ok_or_else(|| {
+        let known: Vec<_> = setup.sources.iter().map(|source| source.name.to_string()).collect();
+        let known = if known.is_empty() { "none; name the broker's configuration with --config".to_owned() } else { known.join(", ") };
+        Failure::Failed(format!("there is no source {:?}; configured: {known}", args.source))
+    })?;
+    let body = match &args.file {
+        Some(path) => fs::read(path).map_err(|error| Failure::Failed(format!("{} cannot be read: {error}", path.display())))?,
+        None => br#"{"hello":"from waypost send"}"#.to_vec(),
+    };
+    let headers = sign(source, &args, &body)?;
+    let sent = if args.tamper { tampered(&body) } else { body };
+    let listen = setup.config.edge.listen.get().to_string();
+    let address = args.edge.unwrap_or(listen);
+    for _ in 0..if args.duplicate { 2 } else { 1 } {
+        let answer = post(&address, &source.path, &headers, sent.clone()).await?;
+        if args.json {
+            output::line(json!({ "status": answer.status, "answer": answer.body }));
+        } else {
+            output::line(format_args!("{} {}", answer.status, answer.body));
+        }
+    }
+    Ok(())
+}
+
+fn sign(source: &Source, args: &SendArgs, body: &[u8]) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for given in &args.headers {
+        let parsed = given
+            .split_once(':')
+            .and_then(|(name, value)| Some((name.trim().parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?)));
+        let (name, value) = parsed.ok_or_else(|| Failure::Failed(format!("{given:?} is not a header; write \"Name: value\"")))?;
+        headers.insert(name, value);
+    }
+    let Some(verifier) = source.verifier() else { return Ok(headers) };
+    let clock = Clock::from_wall();
+    let id = Entropy::from_os().uuid(clock.now()).to_string();
+    verifier.sign(headers, body, &id, args.event_type.as_deref(), clock.wall()).map_err(|problem| {
+        Failure::Failed(format!("a sample for {} cannot be signed: {problem}; see --event-type and --header", source.name))
+    })
+}
+
+/// The body with one bit changed, so that no signature fits and it is as long as before.
+fn tampered(body: &[u8]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    match body.last_mut() {
+        Some(last) => *last ^= 1,
+        None => body.push(b' '),
+    }
+    body
+}
+
+async fn post(address: &str, path: &str, headers: &HeaderMap, body: Vec<u8>) -> Result<Answer, Failure> {
+    let stream = TcpStream::connect(address).await.map_err(|error| {
+        Failure::Failed(format!("no broker answers at {address} ({error}); start one with `waypost serve`, or name it with --edge"))
+    })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Failure::failed)?;
+    tokio::spawn(connection);
+    let mut request = Request::post(path).header(header::HOST, address).body(Full::new(Bytes::from(body))).map_err(Failure::failed)?;
+    request.headers_mut().extend(headers.clone());
+    let answer = sender.send_request(request).await.map_err(Failure::failed)?;
+    let status = answer.status().as_u16();
+    let bytes = answer.into_body().collect().await.map_err(Failure::failed)?.to_bytes();
+    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+    Ok(Answer { status, body })
+}

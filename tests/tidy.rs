@@ -24,10 +24,8 @@ const CLOCKS: [(&str, &str); 2] =
     [("broker/src/clock.rs", "it is the clock"), ("broker/store/src/testing/", "test doubles, by tokio's clock, which tests pause")];
 
 /// Where random numbers may be drawn without a seed: (start of the path, why).
-const DICE: [(&str, &str); 2] = [
-    ("broker/src/entropy.rs", "it is the entropy"),
-    ("broker/store/src/embedded/salt.rs", "salts of segments: no answer depends on them"),
-];
+const DICE: [(&str, &str); 2] =
+    [("broker/src/entropy.rs", "it is the entropy"), ("broker/store/src/embedded/salt.rs", "salts of segments: no answer depends on them")];
 
 /// Where test code may sleep: (start of the path, why).
 const SLEEPS: [(&str, &str); 1] = [("tests/bench/", "a benchmark waits for a process to come up, and measures real time")];

@@ -31,14 +31,28 @@ const ANY_PORTS: &str =
 
 /// A broker that is ready, its output so far, and its folder.
 fn serve(text: &str) -> (Serving, String, TempDir) {
-    let (dir, path) = file(&format!("{ANY_PORTS}{text}"));
+    let (dir, _) = file(&format!("{ANY_PORTS}{text}"));
+    let (process, printed) = serve_in(&dir);
+    (process, printed, dir)
+}
+
+/// A broker on what is in the folder.
+fn serve_in(dir: &TempDir) -> (Serving, String) {
+    let path = dir.path().join("waypost.toml");
     let mut process = Serving(waypost(&["serve", "--config", path.to_str().unwrap()]).spawn().unwrap());
     let mut output = BufReader::new(process.0.stdout.take().unwrap());
     let mut printed = String::new();
     while !printed.contains("\n  store") {
         assert_ne!(output.read_line(&mut printed).unwrap(), 0, "it ended: {printed}");
     }
-    (process, printed, dir)
+    (process, printed)
+}
+
+/// What `waypost send carrier` prints.
+fn send(printed: &str, dir: &TempDir, args: &[&str]) -> String {
+    let edge = printed.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+    let config = dir.path().join("waypost.toml");
+    text(&waypost(&["send", "--config", config.to_str().unwrap(), "--edge", edge, "carrier"]).args(args).output().unwrap())
 }
 
 /// Ends with the test, however that ends.
@@ -134,21 +148,16 @@ const CARRIER: &str = "store.engine = 'memory'\n[sources.carrier]\nscheme = 'hma
 fn a_sample_is_signed_as_the_source_expects() {
     let (process, printed, dir) = serve(&format!("{CARRIER}[sources.open]\nverify = 'none'\n"));
     assert!(printed.contains("in memory"), "{printed}");
-    let edge = printed.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
-    let config = dir.path().join("waypost.toml");
-    let send = |args: &[&str]| {
-        let output = waypost(&["send", "--config", config.to_str().unwrap(), "--edge", edge]).args(args).output().unwrap();
-        text(&output)
-    };
-    let twice = send(&["carrier", "--duplicate", "--json"]);
+    let twice = send(&printed, &dir, &["--duplicate", "--json"]);
     assert!(twice.starts_with('{'), "{twice}");
     let statuses: Vec<_> =
         twice.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["answer"]["status"].clone()).collect();
     assert_eq!(statuses, ["accepted", "duplicate"], "{twice}");
-    let tampered = send(&["carrier", "--tamper"]);
+    let tampered = send(&printed, &dir, &["--tamper"]);
     assert!(tampered.starts_with("401 "), "{tampered}");
-    let unknown = send(&["carier"]);
-    assert!(unknown.contains("configured: carrier, open"), "{unknown}");
+    let config = dir.path().join("waypost.toml");
+    let unknown = waypost(&["send", "--config", config.to_str().unwrap(), "carier"]).output().unwrap();
+    assert!(text(&unknown).contains("configured: carrier, open"), "{}", text(&unknown));
     drop(process);
 }
 
@@ -165,4 +174,25 @@ fn a_source_without_its_secret_does_not_start_and_one_that_is_open_is_flagged() 
     let (_dir, path) = file("[sources.open]\nverify = 'none'\n");
     let output = waypost(&["check", "--config", path.to_str().unwrap()]).output().unwrap();
     assert!(output.status.success() && text(&output).contains("open (UNVERIFIED)"), "{}", text(&output));
+}
+
+#[test]
+fn p1_what_was_answered_202_is_there_after_a_kill() {
+    let (process, printed, dir) = serve("[sources.carrier]\nscheme = 'hmac'\nsecrets = ['file:carrier.secret']\n");
+    assert!(printed.contains("no events yet"), "{printed}");
+    let answer = send(&printed, &dir, &[]);
+    assert!(answer.starts_with("202 "), "{answer}");
+    signal(&process, "KILL");
+    drop(process);
+
+    let (_process, printed) = serve_in(&dir);
+    assert!(printed.contains("offsets 1 to 1"), "{printed}");
+}
+
+#[test]
+fn a_second_broker_on_the_same_data_is_told_so() {
+    let (_process, _, dir) = serve("");
+    let output = waypost(&["serve", "--config", dir.path().join("waypost.toml").to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("is in use by another process"), "{}", text(&output));
 }

@@ -7,7 +7,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use rustix::fs::statvfs;
 use tokio_util::sync::CancellationToken;
-use waypost_store::{DiskState, EventStore, MemoryConfig, MemoryStore};
+use waypost_store::{DiskState, EmbeddedOptions, EmbeddedStore, EventStore, MemoryConfig, MemoryStore};
 
 use super::{args::ConfigArgs, check, failure::Failure, output};
 use crate::{
@@ -56,13 +56,19 @@ async fn serve(setup: Setup) -> Result<(), Failure> {
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Failure> {
-    match config.store.engine {
-        Engine::Memory => Ok(Arc::new(MemoryStore::open(MemoryConfig::default()))),
-        Engine::Embedded => {
-            let _cap = config.store.cap(disk_size(&config.store.data_dir)?);
-            Err(Failure::Failed("the embedded store is not built in".to_owned()))
-        }
+    let store = &config.store;
+    if store.engine == Engine::Memory {
+        return Ok(Arc::new(MemoryStore::open(MemoryConfig::default())));
     }
+    let cap = store.cap(disk_size(&store.data_dir)?);
+    let options = EmbeddedOptions {
+        reserve: store.reserve_of(cap),
+        segment_bytes: store.segment_size.bytes(),
+        dedup_ids: usize::try_from(store.dedup_ids).unwrap_or(usize::MAX),
+        ..EmbeddedOptions::with_cap(&store.data_dir, cap)
+    };
+    let opening = tokio::task::spawn_blocking(|| EmbeddedStore::open(options)).await.map_err(Failure::failed)?;
+    Ok(Arc::new(opening.map_err(|error| Failure::Failed(format!("the store cannot be opened: {error}")))?))
 }
 
 /// The size of the file system that a folder is, or will be, on.

@@ -157,7 +157,8 @@ pub struct Settlement {
 /// What to do with a delivered event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Done. With outputs: they are appended in the same commit (P9); how many and how large they are, so that commits stay bounded.
+    /// Done. With outputs: they are appended in the same commit (P9); how many and how large they are, so that commits stay bounded. Those
+    /// that exceed a commit are the shell's to refuse beforehand: 900, or 3 MiB.
     Ack {
         /// Number of outputs. Their content waits with the shell.
         outputs: u32,

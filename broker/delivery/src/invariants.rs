@@ -40,7 +40,6 @@ impl Subscription {
         hold("P13", self.state.unsettled.is_consistent(), || "an index is not what the events say".into())
     }
 
-    #[cfg(debug_assertions)]
     pub(crate) fn assert_invariants(&self) {
         if self.state.unsettled.len() <= CHECKED_EVERY_STEP {
             let result = self.check();

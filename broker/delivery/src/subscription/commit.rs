@@ -41,7 +41,7 @@ pub(super) struct Decision {
     outputs: usize,
     /// Rows of dead letters that the shell writes or deletes.
     rows: usize,
-    /// Bytes that the shell adds: of the outputs, or of the event that becomes a dead letter.
+    /// Bytes that the shell adds: of the outputs, or of the copy that a dead letter keeps.
     bytes: u64,
 }
 
@@ -77,7 +77,7 @@ impl Decision {
         Self { outputs: usize::try_from(count).unwrap_or(usize::MAX), bytes, ..self }
     }
 
-    /// With the row of its dead letter, and the bytes of the event if that row is new.
+    /// With the row of its dead letter, and the bytes of that if it is new.
     pub(super) fn with_dead_letter(self, bytes: u64) -> Self {
         Self { rows: 1, bytes, ..self }
     }
@@ -125,9 +125,12 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// As a restored machine finds it: so much has been written.
-    pub(super) fn found(written: usize, records: usize) -> Self {
-        Self { written: written + records * RECORD_WEIGHT, ..Self::default() }
+    /// Notes a record that a restart found.
+    pub(super) fn found(&mut self, record: &Record, bytes: usize) {
+        match record {
+            Record::Snapshot(_) => (self.snapshot, self.written) = (bytes, 0),
+            _ => self.written += bytes + RECORD_WEIGHT,
+        }
     }
 
     pub(super) fn has_barrier(&self) -> bool {

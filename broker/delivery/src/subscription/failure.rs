@@ -10,6 +10,9 @@ use crate::{
     unsettled::{Entry, MAX_HISTORY},
 };
 
+/// What an event may weigh whose size is not known, because it was not read again since a restart.
+const MAX_EVENT_BYTES: u64 = 1024 * 1024;
+
 impl Subscription {
     /// A lease that was not settled in time: the holder is told at once, the event is free once its failure is durable.
     pub(super) fn expire(&mut self, now: Time, offset: Offset, lease: Lease, outputs: &mut Outputs) {
@@ -58,9 +61,13 @@ impl Subscription {
 
     /// A decision about an event. If it becomes a dead letter, its copy goes into the same commit; if it was one, that goes.
     pub(super) fn about(&self, offset: Offset, fact: Record) -> Decision {
-        let (bytes, redriven) = self.state.unsettled.get(offset).map_or((0, false), |entry| (entry.bytes, entry.redriven));
+        let entry = self.state.unsettled.get(offset);
+        let (bytes, redriven) = entry.map_or((MAX_EVENT_BYTES, false), |entry| (u64::from(entry.bytes), entry.redriven));
         match &fact {
-            Record::DeadLettered(_) => Decision::about(offset, fact).with_dead_letter(u64::from(bytes)),
+            Record::DeadLettered(_) => {
+                let copied = bytes + fact.weight() as u64;
+                Decision::about(offset, fact).with_dead_letter(copied)
+            }
             Record::Settled(_) if redriven => Decision::about(offset, fact).with_dead_letter(0),
             _ => Decision::about(offset, fact),
         }

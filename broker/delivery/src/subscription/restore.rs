@@ -36,7 +36,7 @@ impl Restart {
 
 impl Subscription {
     /// The subscription that these records (encoded, oldest first) tell of; `None` if there are none or the last incarnation was deleted.
-    /// `epoch` is the claim's. Events before `tail` may still be held by clients of before the restart: they wait out one resume grace.
+    /// `epoch` is that of a fresh claim, so that no delivery is named twice. Events before `tail` may still be held by clients of before the restart: they wait out one resume grace.
     ///
     /// # Errors
     /// See [`RestoreError`]. A record that cannot be read is never passed over.
@@ -46,11 +46,10 @@ impl Subscription {
         tail: Offset,
         records: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Option<Self>, RestoreError> {
-        let (mut state, mut written, mut count): (Option<State>, usize, usize) = (None, 0, 0);
+        let (mut state, mut journal): (Option<State>, _) = (None, Journal::default());
         for (index, bytes) in records.into_iter().enumerate() {
             let record = Record::decode(bytes).map_err(|error| RestoreError::Record { index, error })?;
-            written += bytes.len();
-            count += 1;
+            journal.found(&record, bytes.len());
             state = match (record, state) {
                 (Record::Created { incarnation, start, config, filter }, _) => Some(State::created(incarnation, start, config, filter)),
                 (Record::Snapshot(snapshot), _) => Some(State::restored(*snapshot)),
@@ -66,7 +65,7 @@ impl Subscription {
         Ok(state.map(|mut state| {
             let restart = Restart { tail, grace: now + state.config.resume_grace };
             clamp_waits(now, &restart, &mut state);
-            Self::running(epoch, state, restart, Journal::found(written, count))
+            Self::running(epoch, state, restart, journal)
         }))
     }
 }

@@ -1,4 +1,5 @@
 //! Random histories against the [model](crate::model): every step is checked, and at the end everything is acked and accounted for.
+//! `PROPTEST_CASES=100000` runs more of them.
 
 use std::time::Duration;
 
@@ -170,6 +171,13 @@ impl Run {
         self.world.answer_commit(result);
     }
 
+    fn commit_all(&mut self) {
+        while self.world.in_flight.is_some() {
+            self.commit(Commit::Committed);
+            self.observe();
+        }
+    }
+
     fn wait(&mut self, span: Duration) {
         let end = self.world.now + span;
         loop {
@@ -250,6 +258,8 @@ impl Run {
             }
             Step::Lose { from, count } => {
                 let (from, to) = (from.min(tail), (from + count).min(tail));
+                // A loss that is told while its event is being settled may be recorded for nothing; the model does not know that.
+                self.commit_all();
                 if from < to {
                     (from..to).for_each(|offset| self.model.vanished(offset));
                     self.world.lost.push((from, to));
@@ -271,10 +281,7 @@ impl Run {
                 self.connect(9, 0);
                 self.observe();
             }
-            while self.world.in_flight.is_some() {
-                self.commit(Commit::Committed);
-                self.observe();
-            }
+            self.commit_all();
             if round > 5 && self.model.is_settled() {
                 break;
             }
@@ -318,12 +325,14 @@ fn future(world: &World, records: &[Vec<u8>], now: waypost_delivery::Time) -> Ve
             out.extend(next);
         }
     }
+    // Events that are lost, which only the snapshots still know of, take up time; so the order may differ.
+    handed_out.sort_unstable();
     handed_out.retain(|&(offset, .., redriven)| redriven || !world.lost.iter().any(|&(from, to)| (from..to).contains(&offset)));
     handed_out
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_history_keeps_the_promises(history in history()) {
@@ -340,10 +349,7 @@ proptest! {
     fn p2_records_and_snapshots_and_the_running_machine_agree((ordered, steps) in history()) {
         let mut run = Run::new(ordered);
         steps.into_iter().for_each(|step| run.step(step));
-        while run.world.in_flight.is_some() {
-            run.commit(Commit::Committed);
-            run.observe();
-        }
+        run.commit_all();
         let (world, now) = (&run.world, run.world.now);
         let records = &world.records;
         let restored = Subscription::restore(now, 99, world.tail, records.iter().map(Vec::as_slice)).unwrap().unwrap();

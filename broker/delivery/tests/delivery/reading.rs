@@ -1,6 +1,8 @@
 //! P11 and P12: what is read, when not, and what a loss does; and how filters follow each other.
 
-use waypost_delivery::{Candidate, Commit, Config, Input, Output, Record, Refusal, RevokeReason, SessionId, SessionLimits};
+use waypost_delivery::{
+    Candidate, Commit, Config, Input, NotDone, Output, Record, Refusal, RevokeReason, SessionId, SessionLimits, SettleOutcome,
+};
 
 use crate::world::*;
 
@@ -81,6 +83,31 @@ pub(crate) fn p11_a_loss_that_was_refused_is_tried_again() {
 }
 
 #[test]
+pub(crate) fn p11_every_loss_in_one_answer_is_told() {
+    let mut world = World::new(config());
+    world.publish(7);
+    world.lost = vec![(2, 4), (5, 6)];
+    let out = world.connect(1);
+    let gaps: Vec<_> = out.iter().filter(|output| matches!(output, Output::Gap { .. })).cloned().collect();
+    assert_eq!(gaps, [Output::Gap { from: 2, to: 4 }, Output::Gap { from: 5, to: 6 }]);
+    assert_eq!(offsets(&out), [1, 4, 6, 7]);
+}
+
+#[test]
+pub(crate) fn p4_whoever_settles_while_a_loss_cannot_be_recorded_is_told() {
+    let mut world = World::new(config());
+    world.connect(1);
+    let got = tokens(&world.publish(2));
+    world.disk = Disk::Refuses;
+    world.input(Input::Gap { from: 1, to: 2 });
+    assert_eq!(world.ack(got[1]), SettleOutcome::Unavailable);
+    assert_eq!(world.administer(|request| Input::Pause { request, paused: true }).0, Err(NotDone::Unavailable));
+    world.disk = Disk::Commits;
+    assert_eq!(world.ack(got[1]), SettleOutcome::Done, "and its wish is tried at once");
+    assert_eq!(world.ack(got[0]), SettleOutcome::AlreadySettled);
+}
+
+#[test]
 pub(crate) fn p11_a_loss_ends_the_leases_in_it_and_spares_the_dead_letters() {
     let mut world = World::new(config());
     world.connect(1);
@@ -153,7 +180,7 @@ pub(crate) fn p12_pending_filters_are_bounded() {
     let mut refused = 0;
     for number in 0_u8..100 {
         let (result, _) = world.administer(|request| Input::Update { request, from: 10, config: config(), filter: vec![number] });
-        refused += usize::from(result == Err(waypost_delivery::NotDone::TooManyFilters));
+        refused += usize::from(result == Err(NotDone::TooManyFilters));
     }
     assert_eq!((refused, world.machine.filters().count()), (68, 33));
     world.seek(1);

@@ -291,15 +291,14 @@ impl Subscription {
         let by = decision.token();
         let (reason, gap) = match decision.fact {
             Record::Sought { .. } => (RevokeReason::Sought, None),
-            Record::Gap { from, to } => (RevokeReason::Gone, Some((from, to))),
+            // What was settled meanwhile is no loss.
+            Record::Gap { from, to } => (RevokeReason::Gone, self.state.needed(from, to)),
             _ => (RevokeReason::SettledElsewhere, None),
         };
         let mut ended = Vec::new();
         self.state.apply(decision.fact, &mut ended);
         ended.iter().filter(|lease| Some(lease.token) != by).for_each(|lease| Self::revoke(lease, reason, outputs));
-        if let Some((from, to)) = gap {
-            outputs.push(Output::Gap { from, to });
-        }
+        outputs.extend(gap.map(|(from, to)| Output::Gap { from, to }));
         match decision.event {
             Some(offset) => drop(self.settling_ahead.remove(&offset)),
             None => self.journal.barrier = false,

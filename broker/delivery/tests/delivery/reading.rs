@@ -108,6 +108,19 @@ pub(crate) fn p4_whoever_settles_while_a_loss_cannot_be_recorded_is_told() {
 }
 
 #[test]
+pub(crate) fn p11_a_loss_of_what_is_just_being_settled_is_none() {
+    let mut world = World::new(config());
+    world.connect(1);
+    let token = delivery(&world.publish(1)).token;
+    world.disk = Disk::Holds;
+    world.settle_all(token, ACK);
+    world.input(Input::Gap { from: 1, to: 2 });
+    world.disk = Disk::Commits;
+    let out = world.answer_commit(Commit::Committed);
+    assert!(matches!(out[..], [Output::Settled { outcome: SettleOutcome::Done, .. }]), "{out:?}");
+}
+
+#[test]
 pub(crate) fn p11_a_loss_ends_the_leases_in_it_and_spares_the_dead_letters() {
     let mut world = World::new(config());
     world.connect(1);

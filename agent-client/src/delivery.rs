@@ -71,10 +71,7 @@ impl Delivery {
     /// can help, and as a dead letter it is kept and can be sent again once the agent understands it.
     pub(crate) fn hand_out<T>(mut self, decode: fn(&Event) -> Result<T, DataError>) -> Option<Delivery<T>> {
         match decode(&self.event) {
-            Ok(data) => {
-                self.claim.hand_out();
-                Some(Delivery { claim: self.claim, envelope: self.envelope, event: self.event, data })
-            }
+            Ok(data) => Some(Delivery { claim: self.claim, envelope: self.envelope, event: self.event, data }),
             Err(error) => {
                 tracing::warn!(event = self.event.id, offset = self.envelope.offset, %error, "rejecting what is not of the subscribed type");
                 self.claim.reject(error.to_string());

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 use waypost_proto::v1::settlement::Action;
-use waypost_proto::v1::{Nack, Reject, Release, RevokedReason, SettleResult};
+use waypost_proto::v1::{Nack, Reject, Release, RevokedReason, SettleResult, SettlementStatus};
 
 use super::held::Held;
 use super::outcome::SettleError;
@@ -117,20 +117,25 @@ impl Lease {
     pub(crate) fn extended(&self, result: Option<&SettleResult>) {
         let now = Instant::now();
         match result.map(|result| (result.status(), result)) {
-            Some((waypost_proto::v1::SettlementStatus::Done, result)) => {
+            Some((SettlementStatus::Done, result)) => {
                 let expires = self.session.expiry(result.lease_expires_at.as_ref(), now);
                 self.session.held().extended(&self.token, expires, now);
             }
-            Some((waypost_proto::v1::SettlementStatus::Unavailable, _)) | None => self.session.held().not_extended(&self.token, now),
-            // Settled elsewhere, sought, or expired: a Revoked with the exact reason may follow or be lost.
-            Some(_) => {
-                self.session.held().revoke(&self.token);
-                if self.revoked_now().is_none() {
-                    self.revoke(RevokedReason::Expired);
-                }
-            }
+            // A Revoked says so as well, unless it was lost with a stream.
+            Some((SettlementStatus::Stale, _)) => self.lost(RevokedReason::Expired),
+            Some((SettlementStatus::AlreadySettled, _)) => self.lost(RevokedReason::Settled),
+            Some((SettlementStatus::DeadLettered, _)) => self.lost(RevokedReason::DeadLettered),
+            Some((SettlementStatus::UnknownToken, _)) => self.lost(RevokedReason::UnknownToken),
+            Some(_) | None => self.session.held().not_extended(&self.token, now),
         }
         self.session.changed.notify_one();
+    }
+
+    fn lost(&self, reason: RevokedReason) {
+        self.session.held().revoke(&self.token);
+        if self.revoked_now().is_none() {
+            self.revoke(reason);
+        }
     }
 }
 
@@ -153,18 +158,12 @@ impl fmt::Debug for Lease {
 #[derive(Debug)]
 pub(crate) struct Claim {
     lease: Arc<Lease>,
-    handed_out: bool,
     used: bool,
 }
 
 impl Claim {
     pub(crate) fn new(lease: Arc<Lease>) -> Self {
-        Self { lease, handed_out: false, used: false }
-    }
-
-    /// The agent has it now; until then it was only queued.
-    pub(crate) fn hand_out(&mut self) {
-        self.handed_out = true;
+        Self { lease, used: false }
     }
 
     pub(crate) fn lease(&self) -> &Lease {
@@ -208,7 +207,8 @@ impl Drop for Claim {
         if self.used || self.lease.revoked_now().is_some() {
             return;
         }
-        let action = if !self.handed_out || self.lease.session.leaving.load(Ordering::Relaxed) {
+        let action = if self.lease.session.leaving.load(Ordering::Relaxed) {
+            // Also what is still queued: it is only dropped with the subscription.
             Action::Release(Release {})
         } else if std::thread::panicking() {
             Action::Nack(Nack { delay: None, reason: "the handler panicked".to_owned() })

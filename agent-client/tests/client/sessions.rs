@@ -6,7 +6,7 @@ use agent_client::proto::v1::subscribe_response::Response as Kind;
 use agent_client::proto::v1::{DroppedLease, ErrorReason, Event, Gap, Heartbeat, Opened, Revoked, RevokedReason, SettlementStatus};
 use agent_client::proto::{logistics::v1::ShippingDelayed, tasks::v1::TaskFailed};
 use agent_client::{Client, Filter, SubscribeError, Subscription, SubscriptionState};
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, advance, sleep, timeout};
 use tonic::{Code, Status};
 
 use crate::fake::{Fake, Stream, now, status};
@@ -218,7 +218,7 @@ async fn draining_releases_what_is_queued_and_waits_for_the_rest() {
     acking.await.unwrap().unwrap();
     let call = fake.settle().await;
     assert_eq!(call.asked(), ["late release"]);
-    again.closed().await;
+    timeout(Duration::from_secs(1), again.closed()).await.expect("the stream ends first, or it would come straight back");
     call.done();
     drained.await.unwrap();
     assert!(state.borrow().is_closed());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agent_client::proto::v1::settlement::Action;
 use agent_client::proto::v1::{ErrorReason, Event, Refusal, SettleResponse, SettleResult, SettlementStatus};
 use agent_client::{AckWithError, SettleError, Settled};
+use prost::Message;
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
@@ -200,6 +201,29 @@ async fn outputs_beyond_the_size_of_a_call_are_refused_here() {
     assert!(matches!(refused, AckWithError::OutputRefused { output: None, .. }), "{refused}");
     drop(refused);
     assert_eq!(fake.settle().await.asked(), ["a nack"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_exceeds_what_a_broker_takes() {
+    let (mut fake, client) = Fake::start();
+    let (mut subscription, stream) = subscribed(&mut fake, &client).await;
+    stream.deliver(&["a", "b", "c", "d", "e", "f"]);
+    let big = Event { subject: "x".repeat(1_000_000), ..Event::default() };
+    let mut acking = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        acking.spawn(subscription.try_next().await.unwrap().unwrap().ack_with([big.clone()]));
+    }
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < 6 {
+        let call = fake.settle().await;
+        assert!(call.request.encoded_len() <= 4 << 20);
+        sizes.push(call.asked().len());
+        call.done();
+    }
+    assert!(sizes.contains(&4), "but holds what fits: {sizes:?}");
+    while let Some(acked) = acking.join_next().await {
+        acked.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@
 //! | [`input`], [`output`] | everything that goes in and comes out |
 //! | [`config`] | the limits and the retry policy of one subscription |
 //! | [`record`] | the durable facts, with their frozen encoding |
-//! | [`subscription`] | the machine |
+//! | [`subscription`] | the machine: see its table for which file decides what |
 //! | [`invariants`] | the promises, as checks of the machine's state |
 //! | [`defect`] | deliberate defects that the tests must catch |
 

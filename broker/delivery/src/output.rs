@@ -26,7 +26,7 @@ pub enum Output {
     },
     /// Hand an event to a session.
     Deliver(Deliver),
-    /// A session's hold on a delivery ended without its doing.
+    /// A session's hold on a delivery ended without its doing. Its stream may be broken by now: it hears of it when it is back.
     Revoke {
         /// Whose hold.
         session: SessionId,

@@ -1,7 +1,7 @@
 //! P5: what fails comes back later, and becomes a dead letter once, with its history.
 
 use waypost_delivery::{
-    Action, Commit, Config, Record, Refusal, RetryPolicy, SettleOutcome,
+    Action, Commit, Config, Input, Record, Refusal, RetryPolicy, SettleOutcome, Settlement, Subscription,
     record::{AttemptOutcome, DeadLetter, DeadLetterCause, MAX_REASON_BYTES},
 };
 
@@ -201,4 +201,28 @@ pub(crate) fn p13_the_same_history_backs_off_for_the_same_time() {
         world.machine.next_timeout()
     });
     assert_eq!(waits[0], waits[1]);
+}
+
+#[test]
+pub(crate) fn p12_the_histories_of_many_events_are_bounded_together() {
+    let mut world = World::new(Config { max_outstanding: 1_000, ..config() });
+    world.connect_with(1, waypost_delivery::SessionLimits { max_outstanding: 1_000, ..LIMITS }, &[]);
+    let mut out = world.publish(800);
+    for _ in 0..3 {
+        let request = world.request();
+        let action = Action::Nack { delay: Some(secs(1)), reason: "x".repeat(MAX_REASON_BYTES) };
+        let settlements = tokens(&out).into_iter().map(|token| Settlement { token, action: action.clone() }).collect();
+        world.input(Input::Settle { request, settlements });
+        out = world.wait(secs(1));
+        assert_eq!(out.len(), 800);
+    }
+    let bytes = world.machine.snapshot().encode().len();
+    assert!((1_000_000..1_200_000).contains(&bytes), "{bytes} bytes of snapshot, with 1.3 MB of reasons given");
+    let records = world.records.iter().map(Vec::as_slice);
+    let restored = Subscription::restore(world.now, 9, 1, records).unwrap().unwrap();
+    let histories = |machine: &Subscription| match machine.snapshot() {
+        Record::Snapshot(snapshot) => snapshot.unsettled.into_iter().map(|event| (event.attempts, event.history)).collect::<Vec<_>>(),
+        _ => panic!("a snapshot"),
+    };
+    assert_eq!(histories(&restored), histories(&world.machine), "a restart cuts the same");
 }

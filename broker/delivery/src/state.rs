@@ -9,7 +9,7 @@ use crate::{
     Candidate, Config, Offset, Time,
     lease::Lease,
     ranges::Ranges,
-    record::{AttemptOutcome, Failure, Record, Snapshot, UnsettledEvent},
+    record::{AttemptOutcome, Failure, Record, Redriven, Snapshot, UnsettledEvent},
     unsettled::{Entry, Unsettled},
 };
 
@@ -116,11 +116,7 @@ impl State {
                 self.settle(dead.offset, ended);
                 self.dead_letters.insert(dead.offset);
             }
-            Record::Redriven(events) => events.into_iter().for_each(|event| {
-                self.dead_letters.remove(&event.offset);
-                let entry = Entry { bytes: event.bytes, key: event.key, redriven: true, ..Entry::default() };
-                self.unsettled.insert(event.offset, entry);
-            }),
+            Record::Redriven(events) => events.into_iter().for_each(|event| self.redrive(event)),
             Record::Discarded(offsets) => offsets.iter().for_each(|offset| {
                 self.dead_letters.remove(offset);
             }),
@@ -179,6 +175,14 @@ impl State {
             entry.settling = false;
             ended.extend(entry.lease.take());
         });
+    }
+
+    /// A client that came back while this was decided may hold the event, of before a seek to before it: its lease goes on.
+    fn redrive(&mut self, event: Redriven) {
+        self.dead_letters.remove(&event.offset);
+        let lease = self.unsettled.get(event.offset).and_then(|entry| entry.lease);
+        let entry = Entry { bytes: event.bytes, key: event.key, redriven: true, lease, ..Entry::default() };
+        self.unsettled.insert(event.offset, entry);
     }
 
     fn settle(&mut self, offset: Offset, ended: &mut Vec<Lease>) {

@@ -97,6 +97,24 @@ pub(crate) fn p5_a_redriven_dead_letter_that_fails_again_is_a_dead_letter_again(
 }
 
 #[test]
+pub(crate) fn p3_a_claim_granted_while_a_redrive_is_decided_keeps_its_lease() {
+    let mut world = World::new(config());
+    world.connect(1);
+    let first = delivery(&world.publish(1)).token;
+    world.settle(first, reject());
+    let second = delivery(&world.seek(1)).token;
+    world.crash(false);
+    world.disk = Disk::Holds;
+    let events = world.events.clone();
+    world.administer_held(|request| Input::Redrive { request, events });
+    assert_eq!(opened(&world.connect_with(1, LIMITS, &[second])).0, [second]);
+    world.disk = Disk::Commits;
+    assert_eq!(offsets(&world.answer_commit(Commit::Committed)), [] as [u64; 0], "it has its holder");
+    assert_eq!(world.ack(second), SettleOutcome::Done);
+    assert_eq!((world.machine.status().dead_letters, world.machine.status().unsettled), (0, 0));
+}
+
+#[test]
 fn redriven_dead_letters_outlive_a_seek() {
     let mut world = World::new(config());
     world.connect(1);

@@ -48,6 +48,7 @@ pub(crate) type SubscribeCall = Call<SubscribeRequest, Out<SubscribeResponse>>;
 pub(crate) type SettleCall = Call<SettleRequest, SettleResponse>;
 pub(crate) type PublishCall = Call<PublishRequest, PublishResponse>;
 pub(crate) type ReadCall = Call<ReadEventsRequest, Out<ReadEventsResponse>>;
+pub(crate) type LineageCall = Call<GetLineageRequest, GetLineageResponse>;
 pub(crate) type PublishStreamCall = Call<Streaming<PublishStreamRequest>, Out<PublishStreamResponse>>;
 
 /// The calls that have come and were not looked at.
@@ -78,6 +79,7 @@ pub(crate) struct Fake {
     publishes: Calls<PublishCall>,
     streams: Calls<PublishStreamCall>,
     reads: Calls<ReadCall>,
+    lineages: Calls<LineageCall>,
 }
 
 #[derive(Default)]
@@ -99,8 +101,9 @@ impl Fake {
         let (publish, publishes) = mpsc::unbounded_channel();
         let (stream, streams) = mpsc::unbounded_channel();
         let (read, reads) = mpsc::unbounded_channel();
+        let (lineage, lineages) = mpsc::unbounded_channel();
         let (accept, accepted) = mpsc::unbounded_channel::<io::Result<DuplexStream>>();
-        let service = AgentServiceServer::new(Service { subscribe, settle, publish, stream, read });
+        let service = AgentServiceServer::new(Service { subscribe, settle, publish, stream, read, lineage });
         tokio::spawn(Server::builder().add_service(service).serve_with_incoming(UnboundedReceiverStream::new(accepted)));
 
         let network = Arc::new(Mutex::new(Network::default()));
@@ -117,6 +120,7 @@ impl Fake {
             publishes: Calls(publishes, VecDeque::new()),
             streams: Calls(streams, VecDeque::new()),
             reads: Calls(reads, VecDeque::new()),
+            lineages: Calls(lineages, VecDeque::new()),
         };
         (fake, builder.over(channel).unwrap())
     }
@@ -167,6 +171,10 @@ impl Fake {
 
     pub(crate) async fn read(&mut self) -> ReadCall {
         self.reads.next("ReadEvents").await
+    }
+
+    pub(crate) async fn lineage(&mut self) -> LineageCall {
+        self.lineages.next("GetLineage").await
     }
 }
 
@@ -334,6 +342,7 @@ struct Service {
     publish: mpsc::UnboundedSender<PublishCall>,
     stream: mpsc::UnboundedSender<PublishStreamCall>,
     read: mpsc::UnboundedSender<ReadCall>,
+    lineage: mpsc::UnboundedSender<LineageCall>,
 }
 
 async fn hand_over<Q, A>(to: &mpsc::UnboundedSender<Call<Q, A>>, request: Request<Q>) -> Result<Response<A>, Status> {
@@ -371,7 +380,7 @@ impl AgentService for Service {
         hand_over(&self.read, request).await
     }
 
-    async fn get_lineage(&self, _: Request<GetLineageRequest>) -> Result<Response<GetLineageResponse>, Status> {
-        Err(Status::not_found("no test looks for one"))
+    async fn get_lineage(&self, request: Request<GetLineageRequest>) -> Result<Response<GetLineageResponse>, Status> {
+        hand_over(&self.lineage, request).await
     }
 }

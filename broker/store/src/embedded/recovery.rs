@@ -85,6 +85,9 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<O
     let damage = Arc::new(Damage::default());
     let found = find_segments(&*disk, &damage).map_err(failed("looking for segments"))?;
     let seed = seed(&*disk, &options, &found, &damage)?;
+    if !found.is_empty() && !options.dir.join(tables::FILE).exists() {
+        damage.report(tables::FILE, "the tables are missing; what the log still has is folded again");
+    }
     let tables = Tables::open(&options.dir, options.fold_bytes, damage.clone()).map_err(tables_failed)?;
     let mut recovery = Recovery {
         disk,
@@ -213,6 +216,11 @@ impl Recovery {
             }
         }
         for (found, next) in found.into_iter().zip(nexts) {
+            let (is_first, header) = (self.segments.is_empty(), &found.header);
+            if !is_first && (header.first_sequence > self.next_sequence || header.first > self.next) {
+                let cost = format!("segments are missing: offsets {} to {} cannot be served", self.next, header.first);
+                self.damage.report("the log", &cost);
+            }
             self.newest = self.newest.max(found.header.newest);
             self.dedup_since = self.dedup_since.max(found.header.dedup_since);
             match self.sealed(&found, next) {

@@ -2,4 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod conformance;
+mod damage;
 mod place;
+mod power;
+mod script;
+mod trouble;

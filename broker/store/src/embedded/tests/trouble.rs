@@ -1,0 +1,105 @@
+//! A disk that fails, and one that is full: a clear answer, nothing lost, and recovery without reopening.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::{
+    place::options,
+    script::{Acked, T0, check, event},
+};
+use crate::{
+    AppendError, Commit, EmbeddedStore,
+    contract::{EventStore, ReadLimits, Selection},
+    testing::{Operation, SimDisk, Trouble, conformance::Sizes},
+};
+
+const SIZES: Sizes = Sizes { cap: 64 << 20, reserve: 1 << 20, segment_bytes: 64 << 10, dedup_ids: 100_000 };
+const ALL: ReadLimits = ReadLimits { events: 10_000, bytes: 64 << 20 };
+
+fn open(disk: &SimDisk, dir: &TempDir) -> EmbeddedStore {
+    EmbeddedStore::open_on(Arc::new(disk.clone()), options(dir.path(), SIZES)).unwrap()
+}
+
+/// Appends until it is accepted; says how often it was not.
+async fn append(store: &EmbeddedStore, id: &str, acked: &mut Acked) -> Vec<AppendError> {
+    let mut errors = Vec::new();
+    loop {
+        match store.append(T0, vec![event(id, 3_000)]).await {
+            Ok(answers) => {
+                acked.events.insert(id.to_owned(), answers[0].offset);
+                return errors;
+            }
+            Err(error) => errors.push(error),
+        }
+        assert!(errors.len() < 1_000, "the store does not recover: {:?}", errors.last());
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn fails_and_recovers(operation: Operation) {
+    for well in 0..12 {
+        let (disk, dir, mut acked) = (SimDisk::new(well), TempDir::new().unwrap(), Acked::default());
+        let store = open(&disk, &dir);
+        let claim = store.claim("one").await.unwrap().claim;
+        disk.fail(operation, well, Trouble::Broken);
+        let mut unknown = 0;
+        for number in 0..40 {
+            let errors = append(&store, &format!("e{number}"), &mut acked).await;
+            unknown += errors.iter().filter(|error| matches!(error, AppendError::Unknown(_))).count();
+            assert!(errors.iter().all(|error| !matches!(error, AppendError::Full { .. })), "{errors:?}");
+        }
+        if disk.injected() == 0 {
+            assert!(well >= 2, "{operation:?} after {well} never failed");
+            return;
+        }
+        assert!(unknown <= 1, "one failure, {unknown} unknown outcomes");
+        // A claim holds over the recovery.
+        store.commit(T0, Commit { claim: Some(claim), ..Commit::default() }).await.unwrap();
+        check(&store, &acked).await.unwrap_or_else(|broken| panic!("{operation:?} after {well}: {broken}"));
+        // What a failed sync dropped shows when the power goes.
+        let survivor = disk.power_cut(well);
+        let tables = TempDir::new().unwrap();
+        super::place::copy_tables(dir.path(), tables.path());
+        check(&open(&survivor, &tables), &acked).await.unwrap_or_else(|broken| panic!("{operation:?} after {well}, power cut: {broken}"));
+    }
+}
+
+#[tokio::test]
+async fn p1_a_failed_sync_is_unknown_and_the_log_goes_on() {
+    fails_and_recovers(Operation::Sync).await;
+}
+
+#[tokio::test]
+async fn p1_a_failed_write_is_unknown_and_the_log_goes_on() {
+    fails_and_recovers(Operation::Write).await;
+}
+
+#[tokio::test]
+async fn p1_failed_changes_of_names_lose_nothing() {
+    fails_and_recovers(Operation::SyncNames).await;
+}
+
+#[tokio::test]
+async fn p11_a_full_disk_refuses_and_recovers_by_itself() {
+    let (disk, dir, mut acked) = (SimDisk::new(1), TempDir::new().unwrap(), Acked::default());
+    let store = open(&disk, &dir);
+    disk.set_capacity(400 << 10);
+    let mut number = 0;
+    let error = loop {
+        match store.append(T0, vec![event(&format!("e{number}"), 3_000)]).await {
+            Ok(answers) => acked.events.insert(format!("e{number}"), answers[0].offset),
+            Err(error) => break error,
+        };
+        number += 1;
+        assert!(number < 1_000, "400 KiB never fill");
+    };
+    assert!(matches!(error, AppendError::Full { .. }), "{error}");
+    assert!(store.disk().full);
+    let read = store.read(1, &Selection::All, ALL).await.unwrap();
+    assert_eq!(read.events.len(), acked.events.len(), "reading goes on");
+    disk.set_capacity(u64::MAX);
+    assert_eq!(append(&store, "later", &mut acked).await, []);
+    check(&store, &acked).await.unwrap();
+    assert!(!store.disk().full);
+}

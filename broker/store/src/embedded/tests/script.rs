@@ -82,7 +82,7 @@ pub(super) async fn run(store: &EmbeddedStore, acked: &mut Acked) {
 }
 
 async fn step(store: &EmbeddedStore, acked: &mut Acked, claims: &mut BTreeMap<String, Claim>, owner: &str, round: u64) {
-    if round % 4 == 0 {
+    if round.is_multiple_of(4) {
         match store.claim(owner).await {
             Ok(claimed) => drop(claims.insert(owner.to_owned(), claimed.claim)),
             Err(_) => acked.refused += 1,

@@ -7,18 +7,37 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`broker`] | the parts, put together |
+//! | [`publisher`] | from what somebody publishes to a durable event |
+//! | [`registry`] | every subscription, and who is woken by what |
+//! | [`dispatcher`] | the shell around the delivery machine, one task for each subscription in use |
+//! | [`grpc`] | the services |
+//! | [`retention`] | what goes, and when |
+//! | [`spec`], [`filter`], [`token`], [`dead_letters`] | rules, what matches, delivery tokens, what was set aside |
+//! | [`error`] | one table from what went wrong to gRPC and HTTP |
 //! | [`config`] | what an operator may set |
 //! | [`envelope`] | an event as it is stored: checked, completed, encoded once |
 //! | [`schema`] | the registered message types, and what is checked against them |
 //! | [`ingress`] | the edge: a signed POST becomes a typed event |
 
+pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dead_letters;
+pub mod dispatcher;
 pub mod entropy;
 pub mod envelope;
+pub mod error;
+pub mod filter;
+pub mod grpc;
 pub mod ingress;
 pub mod limits;
+pub mod publisher;
+pub mod registry;
+pub mod retention;
 pub mod schema;
 pub mod server;
+pub mod spec;
 pub mod telemetry;
+pub mod token;

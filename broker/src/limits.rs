@@ -3,6 +3,8 @@
 //! Constraint: a limit is a named constant here, or a key of the configuration whose default stands in `waypost.default.toml`; nothing is
 //! unbounded, and no other file holds a number of this kind.
 
+use std::time::Duration;
+
 use crate::config::Span;
 
 /// The most bytes of an encoded event.
@@ -31,12 +33,56 @@ pub const DELIVERIES_TARGET_BYTES: usize = 256 * 1024;
 pub const HTTP2_MAX_FRAME_BYTES: u32 = 1024 * 1024;
 /// The most bytes of a token, encoded.
 pub const MAX_TOKEN_BYTES: usize = 128;
+/// The most bytes of the outputs of one ack, so that they fit into one commit with what it settles.
+pub const MAX_OUTPUT_BYTES_PER_ACK: usize = 3 * 1024 * 1024;
+/// The most bytes of a subscription's name.
+pub const MAX_SUBSCRIPTION_NAME_BYTES: usize = 128;
+/// The most bytes of a client's name for itself.
+pub const MAX_CLIENT_BYTES: usize = 128;
+/// The most bytes that are kept of a reason given by an agent or an operator.
+pub const MAX_REASON_BYTES: usize = 1024;
+/// The most tokens that a returning session may name.
+pub const MAX_HELD_TOKENS: usize = 10_000;
+/// The most entries of a filter.
+pub const MAX_FILTER_ENTRIES: usize = 256;
+/// The most bytes of a filter's subject prefix or attribute value.
+pub const MAX_FILTER_TEXT_BYTES: usize = 1024;
+/// The most items of a page of a list, and how many there are by default.
+pub const MAX_PAGE: u32 = 1_000;
+/// The items of a page when none are asked for.
+pub const DEFAULT_PAGE: u32 = 100;
+/// The most events of a page of a story.
+pub const MAX_LINEAGE_PAGE: u32 = 500;
+/// What a stream says at least this often when nothing else is to be said, by default; and between which bounds it may be asked for.
+pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(15);
+/// The shortest interval of heartbeats.
+pub const MIN_HEARTBEAT: Duration = Duration::from_secs(1);
+/// The longest interval of heartbeats.
+pub const MAX_HEARTBEAT: Duration = Duration::from_secs(300);
+/// Bytes of deliveries that wait for one stream to take them: beyond it, the stream is handed nothing (P12).
+pub const STREAM_QUEUE_BYTES: usize = 1024 * 1024;
+/// Deliveries that wait for one stream.
+pub const STREAM_QUEUE_DELIVERIES: usize = 4096;
+/// Calls that wait for one subscription's dispatcher.
+pub const DISPATCHER_QUEUE: usize = 256;
+/// What a dispatcher reads from the store at a time.
+pub const READ_BYTES: usize = 2 * 1024 * 1024;
+/// Events that a dispatcher reads from the store at a time.
+pub const READ_EVENTS: usize = 1024;
+/// How long a dispatcher that nobody uses any more waits before it ends.
+pub const DISPATCHER_LINGER: Duration = Duration::from_secs(5);
+/// How long the broker waits before it asks the store again after a failure of its own asking.
+pub const STORE_RETRY: Duration = Duration::from_millis(250);
+/// Appends of one publish stream under way at a time.
+pub const PUBLISH_WINDOW: usize = 4;
+/// How long a publisher or settler should wait before it tries again when the store is full or recovering.
+pub const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The pause after a connection could not be accepted.
-pub const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The most connections of administrators at a time.
 pub const MAX_ADMIN_CONNECTIONS: u32 = 256;
 /// How long calls may go on after their listener was told to stop.
-pub const CLOSE_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// The most bytes of a webhook's body: what is kept of one, as an event or in quarantine, fits into the store whole.
 pub const MAX_WEBHOOK_BYTES: usize = 1024 * 1024;
 /// How long a body's hash is remembered as the identity of a webhook, unless the source says otherwise.
@@ -50,6 +96,6 @@ pub const MAX_REMEMBERED_QUARANTINE: usize = 4096;
 /// The most rows that are read at once from the quarantine: each may hold a body.
 pub const QUARANTINE_SCAN_ROWS: usize = 32;
 /// How long a sender should wait when the store is full: until retention or settling made room.
-pub const RETRY_AFTER_FULL: std::time::Duration = std::time::Duration::from_secs(30);
+pub const RETRY_AFTER_FULL: Duration = Duration::from_secs(30);
 /// How long a sender should wait when the store did not answer: until it reopened.
-pub const RETRY_AFTER_UNAVAILABLE: std::time::Duration = std::time::Duration::from_secs(2);
+pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(2);

@@ -19,8 +19,8 @@ pub enum Output {
         session: SessionId,
         /// Its stream.
         stream: StreamId,
-        /// The held deliveries that go on.
-        adopted: Vec<Token>,
+        /// The held deliveries that go on, and until when.
+        adopted: Vec<(Token, Time)>,
         /// The held deliveries that do not: settled, or somebody else's by now.
         dropped: Vec<Token>,
     },

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    AdminConfig, AgentsConfig, EdgeConfig, Findings, LimitsConfig, LogConfig, RetentionConfig, SchemasConfig, SourceConfig, StoreConfig,
+    AdminConfig, AgentsConfig, DeliveryConfig, EdgeConfig, Findings, LimitsConfig, LogConfig, RetentionConfig, SchemasConfig, SourceConfig,
+    StoreConfig,
 };
 
 /// Everything that an operator may set.
@@ -25,6 +26,8 @@ pub struct Config {
     /// Who posts webhooks, by name.
     #[serde(default)]
     pub sources: BTreeMap<String, SourceConfig>,
+    /// How deliveries go, for all subscriptions alike.
+    pub delivery: DeliveryConfig,
     /// Bounds on what publishers and agents may do.
     pub limits: LimitsConfig,
     /// Message types beside the built-in ones.
@@ -40,6 +43,7 @@ impl Config {
         findings.within("admin", |findings| self.admin.check(findings));
         findings.within("store", |findings| self.store.check(findings));
         findings.within("retention", |findings| self.retention.check(findings));
+        findings.within("delivery", |findings| self.delivery.check(findings));
         findings.within("limits", |findings| self.limits.check(findings));
         findings.within("log", |findings| self.log.check(findings));
         self.check_listeners(findings);

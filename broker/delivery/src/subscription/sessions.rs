@@ -31,7 +31,11 @@ impl Subscription {
                 Some(lease) => self.resume(*lease),
                 None => self.adopt(now, session, &held, outputs),
             };
-            if goes_on { &mut adopted } else { &mut dropped }.push(held.token);
+            let lease = self.state.unsettled.get(held.token.offset).and_then(|entry| entry.lease).filter(|_| goes_on);
+            match lease {
+                Some(lease) => adopted.push((held.token, lease.deadline)),
+                None => dropped.push(held.token),
+            }
         }
         outputs.push(Output::Opened { session, stream, adopted, dropped });
     }

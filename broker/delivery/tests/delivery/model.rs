@@ -446,7 +446,7 @@ impl Model {
         }
     }
 
-    fn check_opened(&mut self, now: Time, session: SessionId, adopted: &[Token], dropped: &[Token]) {
+    fn check_opened(&mut self, now: Time, session: SessionId, adopted: &[(Token, Time)], dropped: &[Token]) {
         for token in dropped {
             let kept = self.leases.get(&token.offset).is_some_and(|lease| lease.token == *token && lease.session == session);
             promise!("P6", !kept, "{session:?} came back for {token:?} and did not get it");
@@ -454,7 +454,7 @@ impl Model {
         let before = std::mem::take(&mut self.leases);
         let (mine, others): (BTreeMap<_, _>, _) = before.into_iter().partition(|(_, lease)| lease.session == session);
         self.leases = others;
-        for token in adopted {
+        for (token, deadline) in adopted {
             let truth = &self.truths[&token.offset];
             promise!("P6", truth.is_open() && token.seek == self.seek, "{token:?} goes on, and is settled");
             let lease = match mine.get(&token.offset).filter(|lease| lease.token == *token) {
@@ -464,6 +464,7 @@ impl Model {
                     Lease { session, token: *token, started: now, deadline: now + self.config.ack_deadline }
                 }
             };
+            promise!("P6", lease.deadline == *deadline, "{token:?} goes on until {:?}, and {deadline:?} was told", lease.deadline);
             promise!("P3", self.leases.insert(token.offset, lease).is_none(), "{token:?} goes on and is another's");
         }
         let (load, limits) = (self.leases.values().filter(|lease| lease.session == session).count(), self.sessions[&session].limits);

@@ -373,7 +373,7 @@ pub(crate) fn closed(outputs: &[Output]) -> Vec<(StreamId, CloseReason)> {
 /// What went on and what did not, of a stream that opened.
 pub(crate) fn opened(outputs: &[Output]) -> (Vec<Token>, Vec<Token>) {
     let opened = outputs.iter().find_map(|output| match output {
-        Output::Opened { adopted, dropped, .. } => Some((adopted.clone(), dropped.clone())),
+        Output::Opened { adopted, dropped, .. } => Some((adopted.iter().map(|(token, _)| *token).collect(), dropped.clone())),
         _ => None,
     });
     opened.expect("opened")

@@ -1,0 +1,33 @@
+//! The gRPC services: one file each. They check what was asked, ask the broker, and put the answer into words.
+//!
+//! Constraints:
+//! - No rule of publishing or delivery is here; `convert` alone turns the contract into the domain and back.
+//! - Every call that cannot be answered says which field is wrong and what would be right; an enum that was not set is refused where a
+//!   choice is needed.
+//!
+//! | file | what it serves |
+//! |---|---|
+//! | `agent` | the agent API, one file for each kind of call: `publish`, `publish_stream`, `subscribe`, `settle`, `read`, `lineage` |
+//! | `subscription_admin`, `dead_letter_admin`, `session_admin` | the admin API |
+//! | [`convert`] | the contract and the domain |
+//! | `page` | page tokens of lists |
+
+mod agent;
+pub mod convert;
+mod dead_letter_admin;
+mod lineage;
+mod page;
+mod publish;
+mod publish_stream;
+mod read;
+mod routes;
+mod session_admin;
+mod settle;
+mod subscribe;
+mod subscription_admin;
+
+pub use agent::Agent;
+pub use dead_letter_admin::DeadLetterAdmin;
+pub use routes::{admin_routes, agent_routes};
+pub use session_admin::SessionAdmin;
+pub use subscription_admin::SubscriptionAdmin;

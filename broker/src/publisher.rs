@@ -1,0 +1,359 @@
+//! From what somebody publishes to a durable event.
+//!
+//! Constraints:
+//! - Everything that can refuse an event is checked before anything is appended, item by item: one bad event refuses itself alone.
+//! - Order is kept: what is accepted of one call is stored in its order, and answered in it.
+//! - Nothing per event waits: one append, one answer, for as many events as there are.
+//! - A named cause makes the lineage (P10), and nobody but the broker speaks for a configured source or for `waypost.` (P7).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use waypost_proto::{
+    full_name,
+    v1::{ErrorReason, JsonPayload, Lineage},
+    wire,
+};
+use waypost_store::{
+    Appended, Duplicate, EventStore, Micros, NewEvent, Offset, ReadLimits, Selection, StoredEvent,
+    limits::{MAX_BYTES_PER_WRITE, MAX_ITEMS_PER_WRITE},
+};
+
+use crate::{
+    clock::Clock,
+    entropy::Entropy,
+    envelope::{self, Identity, seal},
+    error::{Fault, Violation},
+    limits,
+    schema::Schemas,
+    token::TokenKey,
+};
+
+/// Who speaks in the broker's own events.
+pub const SYSTEM_SOURCE: &str = "waypost.broker";
+
+/// What publishers may do.
+#[derive(Clone, Debug)]
+pub struct PublishRules {
+    /// The names of configured sources.
+    pub reserved_sources: BTreeSet<String>,
+    /// How many events may lead to one another (P10).
+    pub max_hops: u32,
+    /// How long an id is remembered (P7).
+    pub dedup_window: Micros,
+}
+
+/// The event that led to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    id: String,
+    correlation_id: String,
+    hops: u32,
+}
+
+impl Cause {
+    /// From an event as it is stored.
+    ///
+    /// # Errors
+    /// When its bytes are not an event, which the checksums of the store rule out.
+    pub fn of(event: &StoredEvent) -> Result<Self, Fault> {
+        let decoded = envelope::event(&event.body).decode_event();
+        let decoded = decoded.map_err(|error| Fault::new(ErrorReason::DataCorrupted, format!("event {}: {error}", event.offset)))?;
+        let lineage = decoded.lineage.unwrap_or_default();
+        Ok(Self { id: decoded.id, correlation_id: lineage.correlation_id, hops: lineage.hops })
+    }
+
+    /// The id of the event.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// An event that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Its id.
+    pub id: String,
+    /// Where it is.
+    pub offset: Offset,
+    /// It was stored before.
+    pub duplicate: bool,
+}
+
+/// Events that were checked and wait to be appended, and the faults of those that were not accepted, in their order.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    events: Vec<NewEvent>,
+    bytes: usize,
+    /// One for each item; `None` for one that is in `events`.
+    faults: Vec<Option<Fault>>,
+}
+
+impl Prepared {
+    /// How many items there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.faults.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Whether one append takes so many more items and bytes as well.
+    #[must_use]
+    pub fn has_room(&self, items: usize, bytes: usize) -> bool {
+        self.len() + items <= MAX_ITEMS_PER_WRITE && self.bytes + bytes <= MAX_BYTES_PER_WRITE
+    }
+
+    fn push(&mut self, sealed: Result<NewEvent, Fault>) {
+        self.faults.push(match sealed {
+            Ok(event) => {
+                self.bytes += event.head.encoded().len() + event.body.len();
+                self.events.push(event);
+                None
+            }
+            Err(fault) => Some(fault),
+        });
+    }
+}
+
+/// Checks, seals and appends.
+pub struct Publisher {
+    store: Arc<dyn EventStore>,
+    clock: Clock,
+    entropy: Arc<Entropy>,
+    tokens: TokenKey,
+    schemas: Arc<Schemas>,
+    rules: PublishRules,
+}
+
+impl Publisher {
+    /// A publisher on a store.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        clock: Clock,
+        entropy: Arc<Entropy>,
+        tokens: TokenKey,
+        schemas: Arc<Schemas>,
+        rules: PublishRules,
+    ) -> Self {
+        Self { store, clock, entropy, tokens, schemas, rules }
+    }
+
+    /// Publishes items and answers each when it is durable.
+    ///
+    /// Cancel safety: what was begun is finished; the outcome is then unknown to the caller.
+    ///
+    /// # Errors
+    /// When the store takes nothing now. Some items may then be stored: publishing the same ids again is safe.
+    pub async fn publish(&self, items: Vec<wire::PublishItem>) -> Result<Vec<Result<Published, Fault>>, Fault> {
+        let mut prepared = Prepared::default();
+        for item in items {
+            self.prepare(item, &mut prepared).await;
+        }
+        self.append(prepared).await
+    }
+
+    /// Checks and seals one item. Waits only to look up a named cause.
+    pub async fn prepare(&self, item: wire::PublishItem, prepared: &mut Prepared) {
+        let sealed = match (item.event, item.cause_token) {
+            (None, _) => Err(Fault::invalid("event", "is required")),
+            (Some(event), token) if token.is_empty() => self.seal(event, None),
+            (Some(event), token) => match self.cause(&token).await {
+                Ok(cause) => self.seal(event, Some(&cause)),
+                Err(fault) => Err(fault),
+            },
+        };
+        if let Err(fault) = &sealed
+            && fault.reason == ErrorReason::TooManyHops
+        {
+            self.tell("waypost.event.too_many_hops", "", &serde_json::json!({ "message": fault.message })).await;
+        }
+        prepared.push(sealed);
+    }
+
+    /// Appends what was prepared, in as many writes as it takes, and answers in its order.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn append(&self, prepared: Prepared) -> Result<Vec<Result<Published, Fault>>, Fault> {
+        let Prepared { events, bytes, faults } = prepared;
+        let mut ids: Vec<_> = Vec::with_capacity(events.len());
+        ids.extend(events.iter().map(|event| event.head.id().to_owned()));
+        let mut appended = Vec::with_capacity(events.len());
+        for batch in batches(events, bytes) {
+            appended.extend(self.store.append(self.clock.now(), batch).await?);
+        }
+        let mut durable = ids.into_iter().zip(appended);
+        let missing = || Fault::new(ErrorReason::DataCorrupted, "the store answered fewer events than it was given");
+        Ok(faults
+            .into_iter()
+            .map(|fault| match fault {
+                Some(fault) => Err(fault),
+                None => durable.next().ok_or_else(missing).and_then(|(id, place)| accepted(id, &place)),
+            })
+            .collect())
+    }
+
+    /// Checks an event and encodes it, everything but its place.
+    ///
+    /// # Errors
+    /// What is wrong with it, with fields as paths from the item.
+    pub fn seal(&self, mut event: wire::Event, cause: Option<&Cause>) -> Result<NewEvent, Fault> {
+        if event.source.starts_with("waypost.") || self.rules.reserved_sources.contains(&event.source) {
+            let text = format!("{:?} is a configured webhook source or the broker's own; publish under a name of your own", event.source);
+            return Err(Fault::fields(ErrorReason::SourceReserved, vec![Violation::new("event.source", text)]));
+        }
+        self.check_data(&event)?;
+        self.trace(&mut event, cause)?;
+        self.seal_checked(event)
+    }
+
+    fn seal_checked(&self, event: wire::Event) -> Result<NewEvent, Fault> {
+        let identity = Identity { fingerprint: None, window: self.rules.dedup_window };
+        seal(event, b"", identity, self.clock.now(), &self.entropy).map_err(|wrong| {
+            // The one thing that is wrong with no single field is the size.
+            let reason = if wrong.field.is_empty() { ErrorReason::EventTooLarge } else { ErrorReason::InvalidField };
+            Fault::fields(reason, vec![Violation::new(wrong.field, wrong.problem).within("event")])
+        })
+    }
+
+    fn check_data(&self, event: &wire::Event) -> Result<(), Fault> {
+        let Some(data) = &event.data else { return Ok(()) };
+        if full_name(&data.type_url).is_empty() {
+            return Err(Fault::invalid("event.data.type_url", "is required: type.googleapis.com/ and the full name of the message"));
+        }
+        let checked = self.schemas.check(&data.type_url, &data.value);
+        checked.map(drop).map_err(|wrong| {
+            let violation = Violation::new(wrong.path.dotted(), wrong.problem).within("event.data");
+            Fault::fields(ErrorReason::DataInvalid, vec![violation])
+        })
+    }
+
+    /// Gives an event its place in its story.
+    fn trace(&self, event: &mut wire::Event, cause: Option<&Cause>) -> Result<(), Fault> {
+        if let Some(cause) = cause {
+            let given = event.lineage.take().unwrap_or_default();
+            for (field, given, expected) in [
+                ("event.lineage.correlation_id", &given.correlation_id, &cause.correlation_id),
+                ("event.lineage.causation_id", &given.causation_id, &cause.id),
+            ] {
+                if !given.is_empty() && given != expected {
+                    return Err(Fault::invalid(field, format!("is {given:?}, but the named cause makes it {expected:?}; leave it empty")));
+                }
+            }
+            event.lineage = Some(Lineage {
+                correlation_id: cause.correlation_id.clone(),
+                causation_id: cause.id.clone(),
+                hops: cause.hops.saturating_add(1),
+            });
+        }
+        let hops = event.lineage.as_ref().map_or(0, |lineage| lineage.hops);
+        if hops > self.rules.max_hops {
+            let text = format!(
+                "the event is {hops} events away from the first of its story, at most {} are allowed: agents react to each other in a circle",
+                self.rules.max_hops
+            );
+            return Err(Fault::new(ErrorReason::TooManyHops, text));
+        }
+        Ok(())
+    }
+
+    /// The event of a delivery, as a cause.
+    ///
+    /// # Errors
+    /// `CAUSE_UNKNOWN` if the token is not one of ours or its event is gone.
+    pub async fn cause(&self, token: &[u8]) -> Result<Cause, Fault> {
+        let unknown = |text: String| Fault::fields(ErrorReason::CauseUnknown, vec![Violation::new("cause_token", text)]);
+        let token = self.tokens.open(token).map_err(|error| unknown(error.to_string()))?;
+        match self.event_at(token.offset).await? {
+            Some(event) => Cause::of(&event),
+            None => Err(unknown(format!("its event, at offset {}, is not kept any more", token.offset))),
+        }
+    }
+
+    /// The event at an offset, if it is still kept.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn event_at(&self, offset: Offset) -> Result<Option<StoredEvent>, Fault> {
+        let batch = self.store.read(offset, &Selection::All, ReadLimits { events: 1, bytes: 1 }).await?;
+        Ok(batch.events.into_iter().next().filter(|event| event.offset == offset))
+    }
+
+    /// Publishes one of the broker's own events. What cannot be told is logged: the broker does not fail for it.
+    pub async fn tell(&self, event_type: &str, subject: &str, facts: &serde_json::Value) {
+        let json = prost::Message::encode_to_vec(&JsonPayload { json: facts.to_string().into() });
+        let data = wire::Any { type_url: <JsonPayload as prost::Name>::type_url(), value: json.into() };
+        let event = wire::Event {
+            source: SYSTEM_SOURCE.to_owned(),
+            r#type: event_type.to_owned(),
+            subject: subject.to_owned(),
+            data: Some(data),
+            ..wire::Event::default()
+        };
+        let told = match self.seal_checked(event) {
+            Ok(event) => self.store.append(self.clock.now(), vec![event]).await.map(drop).map_err(Fault::from),
+            Err(fault) => Err(fault),
+        };
+        match told {
+            Ok(()) => tracing::info!(event_type, subject, %facts, "system event"),
+            Err(fault) => tracing::warn!(event_type, subject, %facts, %fault, "a system event could not be published"),
+        }
+    }
+}
+
+fn accepted(id: String, place: &Appended) -> Result<Published, Fault> {
+    if place.duplicate == Some(Duplicate::OtherContent) {
+        let text = format!("an event with id {id:?} and this source is stored at offset {}, with other content", place.offset);
+        return Err(Fault::fields(ErrorReason::IdConflict, vec![Violation::new("event.id", text)]));
+    }
+    Ok(Published { id, offset: place.offset, duplicate: place.duplicate.is_some() })
+}
+
+/// Splits events into writes that the store takes. Almost always there is one.
+fn batches(events: Vec<NewEvent>, bytes: usize) -> Vec<Vec<NewEvent>> {
+    if events.len() <= MAX_ITEMS_PER_WRITE && bytes <= MAX_BYTES_PER_WRITE {
+        return vec![events];
+    }
+    let (mut all, mut batch, mut room) = (Vec::new(), Vec::new(), MAX_BYTES_PER_WRITE);
+    for event in events {
+        let size = event.head.encoded().len() + event.body.len();
+        if size > room || batch.len() == MAX_ITEMS_PER_WRITE {
+            all.push(std::mem::take(&mut batch));
+            room = MAX_BYTES_PER_WRITE;
+        }
+        room = room.saturating_sub(size);
+        batch.push(event);
+    }
+    all.push(batch);
+    all
+}
+
+/// The id of an output that came without one: the same for the same completion, made however often (P9).
+#[must_use]
+pub fn output_id(incarnation: u64, input: Offset, position: usize) -> String {
+    let mut name = [0; 24];
+    name[..8].copy_from_slice(&incarnation.to_be_bytes());
+    name[8..16].copy_from_slice(&input.to_be_bytes());
+    name[16..].copy_from_slice(&(position as u64).to_be_bytes());
+    uuid::Builder::from_custom_bytes(xxhash_rust::xxh3::xxh3_128(&name).to_be_bytes()).into_uuid().to_string()
+}
+
+/// The most bytes of the outputs of one ack, as they would be stored.
+///
+/// # Errors
+/// When there are more than one commit can hold.
+pub fn check_output_bytes(outputs: &[NewEvent]) -> Result<u64, Fault> {
+    let bytes: usize = outputs.iter().map(|event| event.head.encoded().len() + event.body.len()).sum();
+    if bytes > limits::MAX_OUTPUT_BYTES_PER_ACK {
+        let max = limits::MAX_OUTPUT_BYTES_PER_ACK;
+        let text = format!("the outputs have {bytes} bytes together, at most {max} fit into one step; publish large ones before");
+        return Err(Fault::fields(ErrorReason::EventTooLarge, vec![Violation::new("outputs", text)]));
+    }
+    Ok(bytes as u64)
+}

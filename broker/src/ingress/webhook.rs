@@ -126,11 +126,9 @@ impl Hook {
         let (event_type, given_id) = (event.r#type.clone(), event.id.clone());
         let raw = source.raw_to_keep(&webhook.raw, &event);
         let undecodable = |reason, message| Undecodable {
-            reason,
             event_type: event_type.clone(),
-            path: String::new(),
-            message,
             identity: given_id.clone(),
+            ..Undecodable::new(reason, message)
         };
         let sealed = match envelope::seal(event, raw, identity, webhook.now, &edge.entropy) {
             Ok(sealed) => sealed,
@@ -174,37 +172,28 @@ impl Source {
     /// Identity, event type and typed data of a verified request.
     fn understand(&self, webhook: &Webhook) -> Result<Meaning, Undecodable> {
         let Webhook { headers, raw, kind, .. } = webhook;
-        let mut known = Undecodable {
-            reason: Reason::MalformedBody,
-            event_type: String::new(),
-            path: String::new(),
-            message: String::new(),
-            identity: String::new(),
+        let unreadable = |message| Undecodable {
+            identity: self.identity.id(headers, &Selected::default(), raw).unwrap_or_default(),
+            ..Undecodable::new(Reason::MalformedBody, message)
         };
-        let json = body::json(*kind, raw).map_err(|message| Undecodable { message, ..known.clone() })?;
+        let json = body::json(*kind, raw).map_err(unreadable)?;
         // Checked by `body::json`, which makes nothing else.
         let text = str::from_utf8(&json).unwrap_or_default();
-        let selected = self.selector.select(text).map_err(|error| known.because(&error))?;
+        let selected = self.selector.select(text).map_err(|error| unreadable(error.to_string()))?;
         if let Some(text) = self.handshake.as_ref().and_then(|handshake| handshake.answer(headers, &selected)) {
             return Ok(Meaning::Handshake(text));
         }
-        known.identity = self.identity.id(headers, &selected, raw).map_err(|absent| known.lacks(Reason::NoIdentity, &absent))?;
-        let provider_type = self.typing.provider_type(headers, &selected).map_err(|absent| known.lacks(Reason::NoEventType, &absent))?;
-        known.event_type = self.typing.event_type(&provider_type);
-        self.event(&provider_type, json.clone(), text, headers, &selected, known)
-    }
-
-    fn event(
-        &self,
-        provider_type: &str,
-        json: Bytes,
-        text: &str,
-        headers: &HeaderMap,
-        selected: &Selected<'_>,
-        known: Undecodable,
-    ) -> Result<Meaning, Undecodable> {
-        let event = self.typing.event(provider_type, json, text, headers, selected).map_err(|error| known.because(&error))?;
-        Ok(Meaning::Event(Box::new(wire::Event { id: known.identity, ..event })))
+        let id = self.identity.id(headers, &selected, raw).map_err(|absent| Undecodable::lacking(Reason::NoIdentity, &absent))?;
+        let provider_type = self.typing.provider_type(headers, &selected);
+        let provider_type =
+            provider_type.map_err(|absent| Undecodable { identity: id.clone(), ..Undecodable::lacking(Reason::NoEventType, &absent) })?;
+        match self.typing.event(&provider_type, json.clone(), text, headers, &selected) {
+            Ok(event) => Ok(Meaning::Event(Box::new(wire::Event { id, ..event }))),
+            Err(error) => {
+                let event_type = self.typing.event_type(&provider_type);
+                Err(Undecodable { identity: id, event_type, ..Undecodable::from(&error) })
+            }
+        }
     }
 
     /// The raw body, where it is to be kept: not when the event is the body already, and not when both are too large together.
@@ -216,21 +205,27 @@ impl Source {
 }
 
 impl Undecodable {
-    fn because(&self, error: &DecodeError) -> Self {
+    fn new(reason: Reason, message: String) -> Self {
+        Self { reason, event_type: String::new(), path: String::new(), message, identity: String::new() }
+    }
+
+    fn lacking(reason: Reason, absent: &Absent) -> Self {
+        let path = match absent {
+            Absent::Pointer(pointer) => pointer.to_string(),
+            Absent::Header(_) => String::new(),
+        };
+        Self { path, ..Self::new(reason, absent.to_string()) }
+    }
+}
+
+impl From<&DecodeError> for Undecodable {
+    fn from(error: &DecodeError) -> Self {
         let reason = match error {
             DecodeError::Malformed(_) => Reason::MalformedBody,
             DecodeError::Mismatch { .. } => Reason::TypeMismatch,
             DecodeError::Missing { .. } => Reason::RequiredFieldMissing,
         };
-        Self { reason, path: error.pointer(), message: error.to_string(), ..self.clone() }
-    }
-
-    fn lacks(&self, reason: Reason, absent: &Absent) -> Self {
-        let path = match absent {
-            Absent::Pointer(pointer) => pointer.to_string(),
-            Absent::Header(_) => String::new(),
-        };
-        Self { reason, path, message: absent.to_string(), ..self.clone() }
+        Self { path: error.pointer(), ..Self::new(reason, error.to_string()) }
     }
 }
 

@@ -79,7 +79,8 @@ pub(crate) fn check_message(plans: &Plans, id: MessageId, value: &[u8]) -> Resul
     let mut check = Check { plans, path: Vec::new() };
     let fault = match check.message(id, value, 0) {
         Ok(()) => return Ok(()),
-        Err(Fault::Split) => match whole(plans.get(id), value) {
+        // What is missing in one piece may be in another.
+        Err(Fault::Split | Fault::Missing) => match whole(plans.get(id), value) {
             Ok(whole) => {
                 check.path.clear();
                 match check.message(id, &whole, 0) {

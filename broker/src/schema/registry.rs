@@ -217,9 +217,15 @@ fn compile(folders: &[PathBuf]) -> Result<Vec<u8>, SchemaError> {
     }
     let mut compiler = protox::Compiler::with_file_resolver(resolver);
     compiler.include_imports(true).include_source_info(false);
-    // Debug is protox's form for people: file:line:column and the problem.
-    compiler.open_files(&files).map_err(|error| SchemaError::Invalid { problem: format!("{error:?}") })?;
+    compiler.open_files(&files).map_err(|error| invalid(&error))?;
     Ok(compiler.encode_file_descriptor_set())
+}
+
+/// Debug is protox's form for people, `file:line:column: problem`; where it knows no line, it leaves the file out.
+fn invalid(error: &protox::Error) -> SchemaError {
+    let problem = format!("{error:?}");
+    let file = error.file().filter(|file| !problem.starts_with(file));
+    SchemaError::Invalid { problem: file.map_or_else(|| problem.clone(), |file| format!("{file}: {problem}")) }
 }
 
 /// Every `.proto` file in a folder, as it is imported, in a fixed order.

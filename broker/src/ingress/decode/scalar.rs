@@ -114,11 +114,11 @@ fn integer<T: TryFrom<i64> + TryFrom<u64>>(value: Scalar<'_>) -> Result<T, Unfit
     found.ok_or_else(|| unfit(value))
 }
 
-/// An integer that was written with a point or an exponent: exact up to 2^53, beyond it is not known what was meant.
+/// An integer that was written with a point or an exponent: exact below 2^53, beyond it is not known what was meant.
 fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
+    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
 }
 
 fn plain_number(text: &str) -> Option<f64> {

@@ -1,1 +1,342 @@
 //! Decoding, against what the rules say and against prost-reflect.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use prost_reflect::{DeserializeOptions, DynamicMessage};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::schema::Schemas;
+
+const ALL: &str = r#"syntax = "proto3";
+package test.v1;
+import "google/protobuf/timestamp.proto";
+import "google/protobuf/duration.proto";
+import "google/protobuf/wrappers.proto";
+import "google/protobuf/struct.proto";
+import "google/protobuf/any.proto";
+import "google/protobuf/field_mask.proto";
+import "google/protobuf/empty.proto";
+import "waypost/v1/options.proto";
+enum Color { COLOR_UNSPECIFIED = 0; COLOR_RED = 1; COLOR_NEGATIVE = -7; }
+message All {
+  double a_double = 1; float a_float = 2; int32 an_int32 = 3; int64 an_int64 = 4; uint32 a_uint32 = 5; uint64 a_uint64 = 6;
+  sint32 a_sint32 = 7; sint64 a_sint64 = 8; fixed32 a_fixed32 = 9; fixed64 a_fixed64 = 10; sfixed32 a_sfixed32 = 11;
+  sfixed64 a_sfixed64 = 12; bool a_bool = 13; string a_string = 14; bytes some_bytes = 15; Color color = 16;
+  optional int32 maybe_int = 17; optional string maybe_string = 18;
+  repeated int32 ints = 19; repeated string strings = 20; repeated Color colors = 21; repeated All children = 22; repeated double doubles = 23;
+  map<string, int64> counts = 24; map<int32, All> by_number = 25; map<bool, string> by_bool = 26;
+  All child = 27;
+  oneof choice { string left = 28; int32 right = 29; All middle = 30; }
+  google.protobuf.Timestamp at = 31; google.protobuf.Duration took = 32; google.protobuf.StringValue wrapped = 33;
+  google.protobuf.Struct anything = 34; google.protobuf.Value value = 35; google.protobuf.ListValue list = 36;
+  google.protobuf.Any any = 37; google.protobuf.FieldMask mask = 38; google.protobuf.Empty empty = 39;
+  repeated google.protobuf.Value values = 40; google.protobuf.NullValue null = 41; repeated int32 unpacked = 42 [packed = false];
+  map<string, google.protobuf.Value> value_map = 43; google.protobuf.Int64Value wrapped_int = 44;
+}
+message Needs { string id = 1 [(waypost.v1.required) = true]; Inner inner = 2; repeated string tags = 3; int64 number = 4; Color color = 5; }
+message Inner { string name = 1 [(waypost.v1.required) = true]; string note = 2; }
+"#;
+
+static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("all.proto"), ALL).unwrap();
+    Schemas::load(&[folder.path().to_owned()]).unwrap()
+});
+
+fn ours(json: &str) -> Result<DynamicMessage, DecodeError> {
+    let id = SCHEMAS.message_id("test.v1.All").unwrap();
+    let encoded = json::encode(&SCHEMAS.plans, json::Target::Message(id), json)?;
+    let descriptor = SCHEMAS.pool().get_message_by_name("test.v1.All").unwrap();
+    Ok(DynamicMessage::decode(descriptor, &*encoded.bytes).expect("what was written decodes"))
+}
+
+fn theirs(json: &str) -> Result<DynamicMessage, serde_json::Error> {
+    let descriptor = SCHEMAS.pool().get_message_by_name("test.v1.All").unwrap();
+    let mut document = serde_json::Deserializer::from_str(json);
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let message = DynamicMessage::deserialize_with_options(descriptor, &mut document, &options)?;
+    document.end()?;
+    Ok(message)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-zé\"\\\\\n😀\u{0}]{0,6}", Just(String::new()), "x{200}"]
+}
+
+fn integer() -> impl Strategy<Value = Value> {
+    // Mostly what fits everywhere, or whole documents would hardly ever be right.
+    prop_oneof![
+        20 => (0..1000_i32).prop_map(|n| json!(n)),
+        5 => (0..1000_i32).prop_map(|n| json!(f64::from(n))),
+        5 => (0..1000_i32).prop_map(|n| json!(n.to_string())),
+        1 => any::<i32>().prop_map(|n| json!(n)),
+        1 => any::<i64>().prop_map(|n| json!(n)),
+        1 => any::<u64>().prop_map(|n| json!(n)),
+        1 => any::<i64>().prop_map(|n| json!(n.to_string())),
+        1 => any::<u64>().prop_map(|n| json!(n.to_string())),
+    ]
+}
+
+fn number() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<f64>().prop_map(|n| json!(n)),
+        any::<f32>().prop_map(|n| json!(n)),
+        integer(),
+        Just(json!("NaN")),
+        Just(json!("-Infinity")),
+        Just(json!("1.5"))
+    ]
+}
+
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), number(), text().prop_map(Value::from)];
+    leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map("[a-z]{1,3}", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn color() -> impl Strategy<Value = Value> {
+    prop_oneof![Just(json!("COLOR_RED")), Just(json!("COLOR_UNSPECIFIED")), Just(json!(-7)), Just(json!(99)), Just(json!(0))]
+}
+
+/// A value for a field: mostly of its kind, now and then of any.
+fn field(inner: impl Strategy<Value = Value> + Clone + 'static) -> BoxedStrategy<(String, Value)> {
+    let names = |names: &'static [&'static str]| proptest::sample::select(names).prop_map(str::to_owned);
+    let map = |value: BoxedStrategy<Value>, key: &'static str| {
+        proptest::collection::btree_map(key, value, 0..3).prop_map(|map| Value::Object(map.into_iter().collect()))
+    };
+    let list = |value: BoxedStrategy<Value>| proptest::collection::vec(value, 0..4).prop_map(Value::from);
+    prop_oneof![
+        (
+            names(&[
+                "an_int32",
+                "anInt32",
+                "anInt64",
+                "a_uint32",
+                "aUint64",
+                "aSint32",
+                "aSint64",
+                "maybeInt",
+                "aFixed32",
+                "aFixed64",
+                "aSfixed32",
+                "aSfixed64",
+                "right",
+                "wrappedInt"
+            ]),
+            integer()
+        ),
+        (names(&["aDouble", "a_float"]), number()),
+        (names(&["aString", "maybe_string", "left", "wrapped"]), text().prop_map(Value::from)),
+        (names(&["aBool"]), any::<bool>().prop_map(Value::from)),
+        (names(&["someBytes"]), proptest::sample::select(vec!["", "AA==", "AAA", "-_-_", "+/+/", "AAEC"]).prop_map(Value::from)),
+        (names(&["color"]), color()),
+        (names(&["colors"]), list(color().boxed())),
+        (names(&["ints", "unpacked"]), list(integer().boxed())),
+        (names(&["doubles"]), list(number().boxed())),
+        (names(&["strings"]), list(text().prop_map(Value::from).boxed())),
+        (names(&["counts"]), map(integer().boxed(), "[a-zé]{0,3}")),
+        (names(&["byBool"]), map(text().prop_map(Value::from).boxed(), "true|false")),
+        (names(&["byNumber"]), map(inner.clone().boxed(), "-?[1-9][0-9]{0,3}")),
+        (names(&["child", "middle"]), inner.clone()),
+        (names(&["children"]), list(inner.boxed())),
+        (
+            names(&["at"]),
+            proptest::sample::select(vec![
+                "2026-04-05T10:30:00Z",
+                "1969-12-31T23:59:59.5Z",
+                "2026-04-05T10:30:00.123456789+02:00",
+                "0001-01-01T00:00:00Z"
+            ])
+            .prop_map(Value::from)
+        ),
+        (names(&["took"]), proptest::sample::select(vec!["1s", "-1.5s", "0s"]).prop_map(Value::from)),
+        (names(&["anything"]), map(anything().boxed(), "[a-z]{1,3}")),
+        (names(&["value"]), anything()),
+        (names(&["valueMap"]), map(anything().boxed(), "[a-z]{1,3}")),
+        (names(&["list", "values"]), list(anything().boxed())),
+        (names(&["mask"]), Just(json!("a.b,c"))),
+        (names(&["empty"]), Just(json!({}))),
+        (names(&["null"]), Just(Value::Null)),
+        (names(&["any"]), Just(json!({"@type": "type.googleapis.com/test.v1.Inner", "name": "n"}))),
+        (names(&["aString", "unknown", "child", "ints", "at", "counts", "left", "maybeInt"]), anything()),
+        (names(&["aString", "child", "ints", "at", "counts", "left", "maybeInt", "value", "color"]), Just(Value::Null)),
+    ]
+    .boxed()
+}
+
+fn message() -> impl Strategy<Value = Value> {
+    let object = |field: BoxedStrategy<(String, Value)>, most| {
+        proptest::collection::vec(field, 0..most).prop_map(|fields| Value::Object(fields.into_iter().collect()))
+    };
+    let leaf = object(field(Just(json!({}))), 5).boxed();
+    leaf.prop_recursive(3, 30, 4, move |inner| object(field(inner), 8))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn decoding_is_what_prost_reflect_makes_of_it(document in message()) {
+        let text = document.to_string();
+        match (ours(&text), theirs(&text)) {
+            (Ok(ours), Ok(theirs)) => prop_assert_eq!(serde_json::to_value(&ours).unwrap(), serde_json::to_value(&theirs).unwrap(), "{}", text),
+            (Ok(_), Err(error)) => prop_assert!(error.to_string().is_empty(), "only we accept {text}: {error}"),
+            // Never in these documents: two names of one field in one object, times in other forms, enum names that do not exist.
+            (Err(error), Ok(_)) => prop_assert!(error.to_string().is_empty(), "only they accept {text}: {error}"),
+            (Err(_), Err(_)) => {}
+        }
+    }
+
+    #[test]
+    fn a_double_is_the_nearest_to_what_was_written(number in any::<f64>().prop_filter("JSON has no others", |number| number.is_finite())) {
+        let found = ours(&format!("{{\"aDouble\":{number:?},\"doubles\":[\"{number:?}\"]}}")).unwrap();
+        let [one, list] = ["a_double", "doubles"].map(|name| found.get_field_by_name(name).unwrap().into_owned());
+        prop_assert_eq!(one.as_f64().unwrap().to_bits(), number.to_bits());
+        prop_assert_eq!(list.as_list().unwrap()[0].as_f64().unwrap().to_bits(), number.to_bits());
+    }
+
+    #[test]
+    fn no_text_makes_decoding_panic(text in "[\\[\\]{}:,\"a-z0-9 .eE+\\\\-]{0,80}") {
+        let _ = ours(&text);
+        let _ = duplicate_key(&text);
+    }
+}
+
+fn mapping(fields: Value, constants: Value) -> (Mapping, Selector) {
+    let mut selector = Selector::default();
+    let (fields, constants) = (serde_json::from_value(fields).unwrap(), serde_json::from_value(constants).unwrap());
+    let mapping = Mapping::compile(&SCHEMAS, "test.v1.Needs", None, &fields, &constants, &mut selector).unwrap();
+    (mapping, selector)
+}
+
+fn needs((mapping, selector): &(Mapping, Selector), json: &str) -> Result<Value, (String, String)> {
+    let selected = selector.select(json).unwrap();
+    let decoded = mapping.decode(json, &selected).map_err(|error| (error.pointer(), error.to_string()))?;
+    let descriptor = SCHEMAS.pool().get_message_by_name("test.v1.Needs").unwrap();
+    Ok(serde_json::to_value(DynamicMessage::decode(descriptor, decoded.bytes).unwrap()).unwrap())
+}
+
+#[test]
+fn integers_are_exact_or_refused() {
+    let plain = mapping(json!({}), json!({}));
+    for (number, kept) in [
+        ("820982911946154508", Some("820982911946154508")),
+        ("\"820982911946154508\"", Some("820982911946154508")),
+        ("9223372036854775807", Some("9223372036854775807")),
+        ("9223372036854775808", None),
+        ("1.0", Some("1")),
+        ("1e3", Some("1000")),
+        ("1.5", None),
+        ("9007199254740991.0", Some("9007199254740991")),
+        ("9007199254740993.0", None),
+        ("9223372036854775807.0", None),
+        ("true", None),
+        ("\"\"", None),
+        ("\"1x\"", None),
+        ("\" 1\"", None),
+    ] {
+        let found = needs(&plain, &format!("{{\"id\":\"a\",\"number\":{number}}}"));
+        match kept {
+            Some(kept) => assert_eq!(found.unwrap()["number"], *kept, "{number}"),
+            None => assert_eq!(found.unwrap_err().0, "/number", "{number}"),
+        }
+    }
+}
+
+#[test]
+fn trap_an_unknown_enum_name_is_an_error_not_unspecified() {
+    let (path, problem) = needs(&mapping(json!({}), json!({})), r#"{"id":"a","color":"MAUVE"}"#).unwrap_err();
+    assert_eq!(path, "/color");
+    assert!(problem.contains("\"MAUVE\" is none of COLOR_NEGATIVE, COLOR_UNSPECIFIED, COLOR_RED"), "{problem}");
+}
+
+#[test]
+fn trap_a_table_maps_a_providers_words_with_an_explicit_default() {
+    let color = |default: Value| {
+        let mut rule = json!({ "at": "/state/color", "values": { "rouge": "COLOR_RED" } });
+        rule.as_object_mut().unwrap().extend(default.as_object().unwrap().clone());
+        mapping(json!({ "color": rule }), json!({}))
+    };
+    let with_default = color(json!({ "default": "COLOR_NEGATIVE" }));
+    for (state, expected) in [(r#"{"color":"rouge"}"#, "COLOR_RED"), (r#"{"color":"vert"}"#, "COLOR_NEGATIVE"), ("{}", "COLOR_NEGATIVE")] {
+        let found = needs(&with_default, &format!(r#"{{"id":"a","color":"IGNORED","state":{state}}}"#)).unwrap();
+        assert_eq!(found["color"], expected, "{state}");
+    }
+    let (path, problem) = needs(&color(json!({})), r#"{"id":"a","state":{"color":"vert"}}"#).unwrap_err();
+    assert_eq!((&*path, problem.contains("is none of rouge, and the mapping has no default")), ("/state/color", true), "{problem}");
+}
+
+#[test]
+fn fields_come_from_where_the_mapping_says_and_not_by_name() {
+    let mapping =
+        mapping(json!({ "id": "/meta/key", "inner.name": "/who", "tags": "/labels" }), json!({ "inner.note": "fixed", "number": "7" }));
+    let found =
+        needs(&mapping, r#"{"id":5,"meta":{"key":"k"},"who":"w","labels":["x"],"tags":["y"],"number":9,"inner":{"note":"n"}}"#).unwrap();
+    assert_eq!(found, json!({ "id": "k", "number": "7", "tags": ["x"], "inner": { "name": "w", "note": "fixed" } }));
+    assert_eq!(needs(&mapping, r#"{"meta":{"key":"k"},"who":3}"#).unwrap_err().0, "/who");
+    assert_eq!(needs(&mapping, r#"{"id":"k","who":"w"}"#).unwrap_err(), ("/id".into(), "a required field is missing".into()));
+    assert_eq!(needs(&mapping, r#"{"meta":{"key":null},"who":"w"}"#).unwrap_err().0, "/id");
+}
+
+#[test]
+fn a_mapping_that_cannot_work_is_refused_by_name() {
+    let problems = |message: &str, fields: Value, constants: Value| {
+        let (fields, constants) = (serde_json::from_value(fields).unwrap(), serde_json::from_value(constants).unwrap());
+        let found = Mapping::compile(&SCHEMAS, message, Some("nowhere"), &fields, &constants, &mut Selector::default()).unwrap_err();
+        found.into_iter().map(|problem| format!("{}: {}", problem.key, problem.problem)).collect::<Vec<_>>().join("\n")
+    };
+    let found = problems(
+        "test.v1.Needs",
+        json!({ "ident": "/id", "id.x": "/id", "tags.0": "/t", "number": "id", "color": { "at": "/c", "values": { "a": "PINK" } } }),
+        json!({ "number": "many", "inner.nam": "x" }),
+    );
+    for expected in [
+        "at: \"nowhere\" is not a JSON pointer",
+        "fields.ident: test.v1.Needs has no field \"ident\"; it has id, inner, tags, number, color",
+        "fields.id.x: \"id\" of test.v1.Needs is not a single message",
+        "fields.tags.0: \"tags\" of test.v1.Needs is not a single message",
+        "fields.number: \"id\" is not a JSON pointer",
+        "fields.color: \"PINK\" does not fit",
+        "constants.number: \"many\" does not fit",
+        "constants.inner.nam: test.v1.Inner has no field \"nam\"; it has name, note",
+    ] {
+        assert!(found.contains(expected), "{expected}\nis not in\n{found}");
+    }
+    let found = problems("test.v2.needs", json!({}), json!({}));
+    assert!(found.contains("did you mean test.v1.Needs?"), "{found}");
+}
+
+#[test]
+fn trap_a_wholly_wrong_payload_is_not_an_empty_message() {
+    let plain = mapping(json!({}), json!({}));
+    assert_eq!(needs(&plain, r#"{"something":"else"}"#).unwrap_err(), ("/id".into(), "a required field is missing".into()));
+    for wrong in ["[]", "\"text\"", "5", "null"] {
+        assert_eq!(needs(&plain, wrong).unwrap_err().0, "", "{wrong}");
+    }
+    assert_eq!(needs(&plain, r#"{"id":"a","inner":{}}"#).unwrap_err().0, "/inner/name");
+    assert_eq!(needs(&plain, r#"{"id":"a","tags":["x",5]}"#).unwrap_err().0, "/tags/1");
+}
+
+#[test]
+fn trap_duplicate_keys_are_flagged_and_the_last_one_counts() {
+    let (plain, selector) = mapping(json!({}), json!({}));
+    let json = r#"{"id":"a","tags":["x"],"inner":{"name":"n","name":"m"},"tags":["y"],"id":"b"}"#;
+    let decoded = plain.decode(json, &selector.select(json).unwrap()).unwrap();
+    assert_eq!(decoded.duplicate_key.map(|path| path.pointer()), Some("/inner/name".to_owned()));
+    let found = needs(&(plain, selector), json).unwrap();
+    assert_eq!(found, json!({ "id": "b", "tags": ["y"], "inner": { "name": "m" } }));
+}
+
+#[test]
+fn nesting_without_end_is_refused() {
+    let deep = format!("{}{}", "{\"child\":".repeat(200), "{}".to_owned() + &"}".repeat(200));
+    assert!(matches!(ours(&deep), Err(DecodeError::Malformed(problem)) if problem.contains("recursion limit")));
+}

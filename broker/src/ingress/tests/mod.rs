@@ -10,6 +10,10 @@ macro_rules! payload {
 }
 
 mod answers;
+mod configured;
+mod identity;
+mod quarantine;
+mod typing;
 
 use std::{path::Path, sync::Arc};
 

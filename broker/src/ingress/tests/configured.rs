@@ -1,0 +1,107 @@
+//! What a source must be to start.
+
+use super::*;
+
+fn problems(sources: &str) -> String {
+    let (built, findings, _) = build(sources);
+    assert!(built.is_empty() || findings.is_empty());
+    findings.into_iter().map(|(key, problem)| format!("{key}: {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_source_without_a_secret_does_not_start() {
+    let found = problems("[github]\nscheme = \"github\"");
+    assert!(found.starts_with("sources.github.secrets: is missing: nothing is accepted unverified"), "{found}");
+    let found = problems("[github]\nscheme = \"github\"\nsecrets = [\"env:WAYPOST_TEST_NOT_SET\", \"file:missing\"]");
+    assert!(found.contains("WAYPOST_TEST_NOT_SET is not set") && found.contains("missing cannot be read"), "{found}");
+}
+
+#[test]
+fn an_unverified_source_says_so_in_so_many_words() {
+    let (built, findings, _) = build("[open]\nverify = \"none\"");
+    assert_eq!(findings, []);
+    assert!(built[0].is_unverified() && built[0].is_weak() && built[0].verifier().is_none());
+    assert_eq!((&*built[0].scheme, built[0].active_secrets()), ("none", 0));
+    assert!(problems("[open]\npath = \"/open\"").starts_with("sources.open.scheme: is missing"));
+    assert!(problems("[open]\nverify = \"none\"\nsecrets = [\"file:secret\"]").contains("sources.open.secrets: would not be used"));
+}
+
+#[test]
+fn weak_schemes_are_flagged() {
+    for (algorithm, weak) in [("hmac-sha256", false), ("hmac-sha1", true), ("equals", true)] {
+        let config =
+            format!("[a]\nscheme = {{ signature = {{ header = \"X\" }}, algorithm = \"{algorithm}\" }}\nsecrets = [\"file:secret\"]");
+        assert_eq!(build(&config).0[0].is_weak(), weak, "{algorithm}");
+    }
+}
+
+#[test]
+fn every_problem_is_named_at_once() {
+    let found = problems(
+        "[a]\npath = \"hooks/{x}\"\nscheme = \"github\"\nsecrets = [\"file:secret\"]\ntolerance = \"1m\"\nmax_body = \"0B\"\nsubject = \"{body}\"\n\
+         identity = { template = \"{signature:t}\" }\ntypes = { push = \"github.v1.Pusch\", x = { message = \"tasks.v1.TaskAssigned\", fields = { tusk = \"/x\" } } }",
+    );
+    for expected in [
+        "sources.a.path: \"hooks/{x}\" is not a path such as /hooks/github",
+        "sources.a.tolerance: has no effect: github does not sign a time",
+        "sources.a.max_body: is 0",
+        "sources.a.subject: {body} cannot be used here",
+        "sources.a.identity: {signature:t} cannot be used here",
+        "sources.a.types.push.message: \"github.v1.Pusch\" is no registered message type",
+        "sources.a.types.x.fields.tusk: tasks.v1.TaskAssigned has no field \"tusk\"; it has task_id, description, assigned_agent_id",
+    ] {
+        assert!(found.contains(expected), "{expected}\nis not in\n{found}");
+    }
+    assert!(problems("[Bad]\nverify = \"none\"").contains("sources.Bad: \"Bad\" is not a name"));
+    assert!(problems("[\"waypost.x\"]\nverify = \"none\"").contains("kept for the broker's own events"));
+    let found = problems("[a]\nscheme = \"hmac\"\nsecrets = [\"file:secret\"]\nidentity = \"delivery_id\"");
+    assert!(found.contains("sources.a.identity: is \"delivery_id\", but the scheme has none"), "{found}");
+    let found = problems("[a]\nscheme = { signature = { header = \"X\" }, key = \"hex\" }\nsecrets = [\"file:secret\"]");
+    assert!(found.contains("sources.a.secrets: number 1 is not hexadecimal") && !found.contains("Everybody"), "{found}");
+}
+
+#[test]
+fn words_that_do_not_exist_are_refused_with_those_that_do() {
+    for (config, expected) in [
+        ("scheme = \"githup\"", "\"githup\" is no provider; there are github, hmac, shopify, slack, standard-webhooks, stripe"),
+        ("identity = \"random\"", "\"random\" is not an identity: use delivery_id, body_hash or none"),
+        ("identity = { templat = \"x\" }", "unknown variant `templat`"),
+        ("verify = \"maybe\"", "unknown variant `maybe`"),
+        ("secret = \"x\"", "unknown field `secret`"),
+        ("secrets = [\"hunter2\"]", "env:NAME"),
+        ("types = { a = 5 }", "the full name of a message type"),
+        ("subject = \"{/a\"", "a { without its }"),
+    ] {
+        let error = toml::from_str::<SourceConfig>(config).unwrap_err();
+        assert!(error.message().contains(expected), "{}", error.message());
+        assert!(!error.message().contains("hunter2"));
+    }
+}
+
+#[test]
+fn two_sources_cannot_have_one_path() {
+    let (built, _, _) = build("[a]\nverify = \"none\"\npath = \"/x\"\n[b]\nverify = \"none\"\npath = \"/x\"");
+    assert_eq!(Sources::new(built).unwrap_err().to_string(), "sources a and b have the same path /x; each needs one of its own");
+}
+
+#[test]
+fn a_secret_is_nowhere_to_be_seen() {
+    let (built, _, secrets) = build("[a]\nscheme = \"hmac\"\nsecrets = [\"file:secret\", \"file:standard\"]");
+    let shown = format!("{built:?}");
+    assert!(!shown.contains("Everybody") && !shown.contains("MfKQ9r8G"), "{shown}");
+    assert!(std::fs::read_to_string(secrets.path().join("standard")).unwrap().contains("MfKQ9r8G"));
+}
+
+#[test]
+fn an_operators_own_type_can_be_mapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "syntax = \"proto3\"; package acme.v1; message Reading { string sensor = 1; double value = 2; }";
+    std::fs::write(folder.path().join("reading.proto"), text).unwrap();
+    let schemas = Schemas::load(&[folder.path().to_owned()]).unwrap();
+    let (built, findings, _) = build_with(
+        "[a]\nverify = \"none\"\ntypes = { \"*\" = { message = \"acme.v1.Reading\", fields = { sensor = \"/from\" } } }",
+        &schemas,
+    );
+    assert_eq!(findings, []);
+    assert_eq!(built[0].event_types(), ["acme.v1.Reading"]);
+}

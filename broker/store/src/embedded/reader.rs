@@ -67,7 +67,8 @@ impl Shared {
         let (mut batch, mut room) = (ReadBatch { next: from, ..ReadBatch::default() }, limits);
         loop {
             let before = batch.next;
-            match self.place(&mut batch, selection) {
+            let most = room.events.clamp(1, STEP);
+            match self.place(&mut batch, selection, most) {
                 Place::Memory => {
                     let view = self.view();
                     // It may have moved on since.
@@ -77,7 +78,7 @@ impl Shared {
                     }
                 }
                 Place::Segment(segment) => {
-                    let step = self.look_up(&segment, batch.next, selection)?;
+                    let step = self.look_up(&segment, batch.next, selection, most)?;
                     if self.take_step(&step, selection, &mut batch, &mut room)? && self.is_there(&segment) {
                         return Ok(batch);
                     }
@@ -98,7 +99,7 @@ impl Shared {
     }
 
     /// Finds where `batch.next` is, and skips what nobody has any more.
-    fn place(&self, batch: &mut ReadBatch, selection: &Selection) -> Place {
+    fn place(&self, batch: &mut ReadBatch, selection: &Selection, most: usize) -> Place {
         let view = self.view();
         let first = view.first();
         push_gap(batch, Gap { from: batch.next.max(1), to: first, cause: GapCause::Trimmed });
@@ -117,15 +118,16 @@ impl Shared {
         match segment {
             Some(segment) => Place::Segment(segment),
             None if batch.next >= view.cache.first() => Place::Memory,
-            None => Place::Writing(self.look_up_writing(&view, batch.next, selection)),
+            None => Place::Writing(self.look_up_writing(&view, batch.next, selection, most)),
         }
     }
 
-    fn look_up_writing(&self, view: &View, from: Offset, selection: &Selection) -> Step {
+    fn look_up_writing(&self, view: &View, from: Offset, selection: &Selection, most: usize) -> Step {
         let index = &view.writing.index;
         // A lookup in memory does not fail.
-        let offsets = lookup(index, &index.summary, from, selection, self, || view.writing.home.id_offsets(self.id_hash(selection)));
-        step(index, &index.summary, view.writing.file.clone(), from, offsets.unwrap_or_default()).unwrap_or_else(|_| Step {
+        let offsets =
+            lookup(index, &index.summary, (from, most), selection, self, || view.writing.home.id_offsets(self.id_hash(selection)));
+        step(index, &index.summary, view.writing.file.clone(), (from, most), offsets.unwrap_or_default()).unwrap_or_else(|_| Step {
             summary: index.summary,
             file: view.writing.file.clone(),
             offsets: Vec::new(),
@@ -136,12 +138,12 @@ impl Shared {
     }
 
     /// Looks up in the index of a segment; a damaged one is made again from its segment.
-    fn look_up(&self, segment: &Segment, from: Offset, selection: &Selection) -> io::Result<Step> {
+    fn look_up(&self, segment: &Segment, from: Offset, selection: &Selection, most: usize) -> io::Result<Step> {
         for _ in 0..2 {
             let Some(index) = segment.home.lookup() else { break };
             let ids = || segment.home.id_offsets(self.id_hash(selection));
-            let found = lookup(&*index, &segment.summary, from, selection, self, ids)
-                .and_then(|offsets| step(&*index, &segment.summary, segment.file.clone(), from, offsets));
+            let found = lookup(&*index, &segment.summary, (from, most), selection, self, ids)
+                .and_then(|offsets| step(&*index, &segment.summary, segment.file.clone(), (from, most), offsets));
             match found {
                 Ok(step) => return Ok(step),
                 Err(LookupError::Damaged) => self.rebuild(segment)?,
@@ -299,21 +301,27 @@ fn remaining(batch: &ReadBatch, limits: ReadLimits) -> ReadLimits {
 fn lookup(
     index: &dyn Lookup,
     summary: &Summary,
-    from: Offset,
+    (from, most): (Offset, usize),
     selection: &Selection,
     shared: &Shared,
     ids: impl FnOnce() -> Result<Vec<Offset>, LookupError>,
 ) -> Result<Vec<Offset>, LookupError> {
     match selection {
-        Selection::All => Ok((from.max(summary.first)..summary.next).take(STEP).collect()),
-        Selection::Types(set) => index.types(set, from, STEP),
-        Selection::Correlation(id) => index.correlation(shared.seed.correlation(id), from, STEP),
+        Selection::All => Ok((from.max(summary.first)..summary.next).take(most).collect()),
+        Selection::Types(set) => index.types(set, from, most),
+        Selection::Correlation(id) => index.correlation(shared.seed.correlation(id), from, most),
         Selection::Id { .. } => Ok(ids()?.into_iter().filter(|offset| (from..summary.next).contains(offset)).collect()),
     }
 }
 
-fn step(index: &dyn Lookup, summary: &Summary, file: Arc<dyn DiskFile>, from: Offset, offsets: Vec<Offset>) -> Result<Step, LookupError> {
-    let until = if offsets.len() < STEP { summary.next } else { offsets.last().map_or(summary.next, |last| last + 1) };
+fn step(
+    index: &dyn Lookup,
+    summary: &Summary,
+    file: Arc<dyn DiskFile>,
+    (from, most): (Offset, usize),
+    offsets: Vec<Offset>,
+) -> Result<Step, LookupError> {
+    let until = if offsets.len() < most { summary.next } else { offsets.last().map_or(summary.next, |last| last + 1) };
     let lost: Vec<Gap> = index
         .lost()?
         .into_iter()

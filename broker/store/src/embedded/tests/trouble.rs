@@ -103,3 +103,29 @@ async fn p11_a_full_disk_refuses_and_recovers_by_itself() {
     check(&store, &acked).await.unwrap();
     assert!(!store.disk().full);
 }
+
+/// After a failed sync the frame may be in no more than the system's memory. A process that dies then, and one that opens what it left,
+/// must not serve what a power cut takes back.
+#[tokio::test]
+async fn p1_what_is_served_after_opening_is_durable() {
+    let mut served = 0;
+    for seed in 0..20 {
+        let (disk, dir, mut acked) = (SimDisk::new(seed), TempDir::new().unwrap(), Acked::default());
+        let store = open(&disk, &dir);
+        append(&store, "first", &mut acked).await;
+        disk.fail(Operation::Sync, 0, Trouble::Broken);
+        // Recovery within the process fails, too.
+        disk.fail(Operation::Rename, 0, Trouble::Broken);
+        let lost = store.append(T0, vec![event("second", 3_000)]).await;
+        assert!(matches!(lost, Err(AppendError::Unknown(_))), "{lost:?}");
+        drop(store);
+        let again = open(&disk, &dir);
+        for found in again.read(1, &Selection::All, ALL).await.unwrap().events {
+            served += u64::from(found.head.id() == "second");
+            acked.events.insert(found.head.id().to_owned(), found.offset);
+        }
+        drop(again);
+        check(&open(&disk.power_cut(seed), &dir), &acked).await.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+    assert!(served > 0, "the frame never survived in memory");
+}

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use http::{HeaderValue, header};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use proptest::strategy::Strategy;
 use waypost_store::{
     AppendError, Appended, BoxFuture, ClaimError, Claimed, Commit, CommitError, DiskState, Micros, NewEvent, Offset, ReadBatch, ReadError,
     Row, Table,
@@ -221,5 +222,30 @@ impl EventStore for Troubled {
 
     fn disk(&self) -> DiskState {
         self.inner.disk()
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_verified_request_makes_the_edge_panic(
+        body in proptest::prop_oneof![
+            "[\\[\\]{}:,\"a-z0-9 .eE+\\\\-]{0,60}".prop_map(String::into_bytes),
+            "(payload|type|id|action|[a-z]{1,3})=([%+a-f0-9{}\":,]{0,12})(&[a-z]{1,3}=[%a-f0-9]{0,6}){0,3}".prop_map(String::into_bytes),
+            proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60),
+        ],
+        content_type in proptest::sample::select(vec!["application/json", "application/x-www-form-urlencoded", "a/b+json; charset=\"utf8\";;=", ";", "="]),
+        event in "[ -~]{0,20}",
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let edge = Harness::new(&format!("{GITHUB}\n[slack]\nscheme = \"slack\"\nsecrets = [\"file:secret\"]"));
+            for name in ["github", "slack"] {
+                let verifier = edge.sources.get(name).unwrap().verifier().unwrap();
+                let mut headers = verifier.sign(HeaderMap::new(), &body, "1", Some(&event), NOW).unwrap();
+                headers.insert("content-type", content_type.parse().unwrap());
+                let answer = edge.send(request(&format!("/hooks/{name}"), headers, body.clone())).await;
+                assert!(matches!(answer.status.as_u16(), 200 | 202 | 415), "{answer:?}");
+            }
+        });
     }
 }

@@ -15,7 +15,10 @@ mod identity;
 mod quarantine;
 mod typing;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -132,7 +135,8 @@ impl Harness {
 
 /// Builds sources; answers what was reported, too.
 fn build(sources: &str) -> (Vec<Source>, Vec<(String, String)>, tempfile::TempDir) {
-    build_with(sources, &Schemas::built_in().unwrap())
+    static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| Schemas::built_in().unwrap());
+    build_with(sources, &SCHEMAS)
 }
 
 fn build_with(sources: &str, schemas: &Schemas) -> (Vec<Source>, Vec<(String, String)>, tempfile::TempDir) {

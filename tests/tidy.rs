@@ -260,7 +260,7 @@ fn no_path_of_a_machine_is_written_down() {
         for (number, line) in source.text.lines().enumerate() {
             let is_path =
                 |home: &&str| line.match_indices(*home).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '.'));
-            if homes.iter().any(|home| is_path(home)) {
+            if homes.iter().any(is_path) {
                 broken.push(format!("{}:{}: {}", source.path, number + 1, line.trim()));
             }
         }

@@ -11,11 +11,8 @@ use waypost_store::{DiskState, EmbeddedOptions, EmbeddedStore, EventStore, Memor
 
 use super::{args::ConfigArgs, check, failure::Failure, output};
 use crate::{
-    clock::Clock,
     config::{Config, Engine, Setup, Size},
-    entropy::Entropy,
-    ingress::{self, Edge},
-    server::{Addresses, Health, Listeners, Readiness, Routes, signals},
+    server::{self, Addresses, Health, Listeners, Readiness, signals},
     telemetry,
 };
 
@@ -43,16 +40,19 @@ async fn serve(setup: Setup) -> Result<(), Failure> {
     let running = listeners.serve(&health);
 
     let store = open_store(&setup.config).await?;
-    output::line(Started { setup: &setup, addresses, disk: store.disk() });
-    let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
-    let edge = ingress::router(Edge { store, clock, entropy, sources: setup.sources });
-    running.fill(Routes { edge, agents: axum::Router::new(), admin: axum::Router::new() });
+    let started = Started { setup: &setup, addresses, disk: store.disk() }.to_string();
+    let grace = setup.config.agents.drain_grace.get();
+    let (broker, routes) = server::start(setup, Arc::clone(&store)).await.map_err(Failure::failed)?;
+    running.fill(routes);
     health.set(Readiness::Ready).await;
+    output::line(started);
 
     stop.cancelled().await;
     health.set(Readiness::Draining).await;
-    running.stop(async {}).await;
-    Ok(())
+    running.stop(broker.drain(grace)).await;
+    // Closing the store waits for what it still writes.
+    drop(broker);
+    tokio::task::spawn_blocking(|| drop(store)).await.map_err(Failure::failed)
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Failure> {

@@ -10,6 +10,7 @@
 //! | [`health`] | `/healthz`, `/readyz` and what they go by |
 //! | [`late`] | routes that are filled in once the store has recovered |
 //! | [`running`] | all three, and the order in which they stop |
+//! | [`start`] | from a configuration and a store to a broker with routes |
 //! | [`signals`] | SIGTERM and SIGINT |
 
 pub mod health;
@@ -17,8 +18,10 @@ pub mod late;
 pub mod listener;
 pub mod running;
 pub mod signals;
+pub mod start;
 
 pub use health::{Health, Readiness};
 pub use late::LateRouter;
 pub use listener::{BindError, Listener, Protocol};
 pub use running::{Addresses, Listeners, Routes, Running};
+pub use start::{StartError, start};

@@ -1,0 +1,55 @@
+//! From a configuration and a store to a broker with routes.
+//!
+//! Constraint: what each listener serves is said here, and nowhere else.
+
+use std::sync::Arc;
+
+use tonic_web::GrpcWebLayer;
+use waypost_proto::FILE_DESCRIPTOR_SET;
+use waypost_store::EventStore;
+
+use super::Routes;
+use crate::{
+    broker::{Broker, BrokerError, Settings},
+    clock::Clock,
+    config::Setup,
+    entropy::Entropy,
+    grpc,
+    ingress::{self, Edge},
+};
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What the store remembers of it could not be read.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The program's own descriptors are broken.
+    #[error("reflection cannot be served: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Opens a broker on a store, and says what each listener serves.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(setup: Setup, store: Arc<dyn EventStore>) -> Result<(Arc<Broker>, Routes), StartError> {
+    let Setup { config, schemas, sources } = setup;
+    let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
+    let settings = Settings::of(&config);
+    let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), Arc::new(schemas), settings).await?;
+    let edge = ingress::router(Edge { store, clock, entropy, sources });
+    let agents = grpc::agent_routes(&broker).add_service(reflection()?).into_axum_router().layer(GrpcWebLayer::new());
+    let admin = grpc::admin_routes(&broker).add_service(reflection()?).into_axum_router();
+    Ok((broker, Routes { edge, agents, admin }))
+}
+
+fn reflection() -> Result<
+    tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
+    tonic_reflection::server::Error,
+> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+}

@@ -1,0 +1,142 @@
+//! The Python agent of `examples/python` as a process, with the handler of `handler.py`.
+//!
+//! Constraints: the packages are those pinned in `examples/python/requirements.txt`, in `.cache/python`; `./test` prepares them, and this
+//! does where it has not.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command as Blocking, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// What the agent says, one a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Its stream is open, and this many leases that it held go on.
+    Opened(usize),
+    /// It has begun to handle an event.
+    Began { id: String },
+    /// The broker has answered a settlement.
+    Settled { id: String, attempt: u32, action: String, status: String },
+    /// A lease was lost.
+    Revoked,
+}
+
+impl Said {
+    fn parse(line: &str) -> Self {
+        let words: Vec<_> = line.split(' ').collect();
+        match words[..] {
+            ["opened", adopted] => Self::Opened(adopted.parse().unwrap()),
+            ["began", id, _] => Self::Began { id: id.to_owned() },
+            ["settled", id, attempt, action, status] => {
+                let attempt = attempt.parse().unwrap();
+                Self::Settled { id: id.to_owned(), attempt, action: action.to_owned(), status: status.to_owned() }
+            }
+            ["revoked"] => Self::Revoked,
+            _ => panic!("the agent says {line:?}"),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Began { id } | Self::Settled { id, .. } => id,
+            Self::Opened(_) | Self::Revoked => "",
+        }
+    }
+
+    /// A settlement after which the event does not come again.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Settled { action, .. } if action != "nack")
+    }
+}
+
+pub(crate) struct Agent {
+    process: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    said: Vec<Said>,
+}
+
+impl Agent {
+    pub(crate) async fn start(broker: &str) -> Self {
+        let python = tokio::task::spawn_blocking(interpreter).await.unwrap();
+        let handler = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/handler.py");
+        let mut command = Command::new(python);
+        command.arg(handler).env("WAYPOST_AGENTS", broker).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().unwrap();
+        let (input, output) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Self { process, input, output: BufReader::new(output).lines(), said: Vec::new() }
+    }
+
+    /// The next that it says; `None` when it has ended.
+    async fn next(&mut self) -> Option<Said> {
+        let line = timeout(Duration::from_secs(120), self.output.next_line()).await;
+        let line = line.unwrap_or_else(|_| panic!("the agent says nothing more; the last was {:?}", self.said.last())).unwrap()?;
+        let said = Said::parse(&line);
+        self.said.push(said.clone());
+        Some(said)
+    }
+
+    /// Waits until its stream is open, and gives how many leases were adopted.
+    pub(crate) async fn until_opened(&mut self) -> usize {
+        loop {
+            if let Said::Opened(adopted) = self.next().await.expect("the agent ended") {
+                return adopted;
+            }
+        }
+    }
+
+    /// Waits until this many events in all are settled for good.
+    pub(crate) async fn until_settled(&mut self, count: usize) {
+        while self.said.iter().filter(|said| said.is_final()).count() < count {
+            self.next().await.expect("the agent ended");
+        }
+    }
+
+    /// Lets the handler of this event go on.
+    pub(crate) async fn go(&mut self, id: &str) {
+        self.input.write_all(format!("{id}\n").as_bytes()).await.unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let id = self.process.id().expect("it runs").to_string();
+        assert!(Blocking::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end, and gives all that it said.
+    pub(crate) async fn until_ended(mut self) -> Vec<Said> {
+        while self.next().await.is_some() {}
+        let status = self.process.wait().await.unwrap();
+        assert!(status.success(), "the agent ended with {status}; see its messages above");
+        self.said
+    }
+}
+
+/// A Python with the packages that the examples need.
+fn interpreter() -> PathBuf {
+    if let Some(python) = std::env::var_os("WAYPOST_PYTHON") {
+        return python.into();
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let requirements = root.join("examples/python/requirements.txt");
+    let venv = root.join(".cache/python");
+    let (python, installed) = (venv.join("bin/python"), venv.join("installed.txt"));
+    let wanted = std::fs::read_to_string(&requirements).unwrap();
+    if std::fs::read_to_string(&installed).is_ok_and(|present| present == wanted) {
+        return python;
+    }
+    run(Blocking::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), "on Debian: apt-get install python3 python3-venv");
+    let mut pip = Blocking::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
+    run(&mut pip, "the Python packages must be installed for this test; is there a network?");
+    std::fs::write(&installed, wanted).unwrap();
+    python
+}
+
+fn run(command: &mut Blocking, advice: &str) {
+    let done = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}; {advice}"));
+    assert!(done.success(), "{command:?} ended with {done}; {advice}");
+}

@@ -234,7 +234,7 @@ impl<T> Delivery<T> {
         self.settle(Action::Nack(Nack { delay: Some(delay), reason: reason.into() })).await
     }
 
-    /// Settles the event as a dead letter: no attempt can help.
+    /// Settles the event as a dead letter: no attempt can help. The reason is for the operator, and must not be empty.
     ///
     /// # Errors
     ///

@@ -8,6 +8,8 @@ pub(crate) const MAX_SETTLE_BYTES: usize = (4 << 20) - 1_024;
 pub(crate) const MAX_ITEMS: usize = 1_000;
 /// Bytes of items in one publish call: 4 MiB, less room for the frame.
 pub(crate) const MAX_PUBLISH_BYTES: usize = (4 << 20) - 1_024;
+/// Deliveries that a session may hold.
+pub(crate) const MAX_OUTSTANDING: u32 = 10_000;
 /// How often the broker gives a sign of life, unless asked otherwise.
 pub(crate) const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(15);
 /// Silent for this many heartbeats, a stream counts as broken.

@@ -17,7 +17,7 @@ use super::{SubscribeError, SubscriptionState};
 use crate::client::Client;
 use crate::delivery::Delivery;
 use crate::failure::Failure;
-use crate::limits::PATIENCE;
+use crate::limits::{MAX_OUTSTANDING, PATIENCE};
 use crate::link::{Link, Step};
 use crate::settle::{Claim, Lease, Shared};
 
@@ -127,7 +127,7 @@ impl Session {
         let mut limits = self.plan.limits;
         if self.leaving.is_some() {
             // No room for more than what is held.
-            limits.max_outstanding = Some(u32::try_from(held.alive()).unwrap_or(u32::MAX).max(1));
+            limits.max_outstanding = Some(u32::try_from(held.alive()).unwrap_or(u32::MAX).clamp(1, MAX_OUTSTANDING));
         }
         SubscribeRequest {
             subscription: self.plan.subscription.clone(),

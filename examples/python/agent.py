@@ -72,6 +72,7 @@ class Agent:
         """Which task handles which token."""
         self.tasks = set()
         self.ack_deadline = 30.0
+        self.opened = asyncio.Event()
         self.leaving = False
 
     async def run(self, stop):
@@ -129,6 +130,7 @@ class Agent:
             self.ack_deadline = response.opened.spec.ack_deadline.ToTimedelta().total_seconds()
             for lost in response.opened.dropped:
                 self.revoked(lost.token)
+            self.opened.set()
             log.info("open; %d held before are held on", len(response.opened.adopted))
         elif kind == "deliveries":
             for delivery in response.deliveries.deliveries:
@@ -196,6 +198,7 @@ class Agent:
 
     async def extend_for_ever(self):
         """Prolongs everything that is held, in one call, at a third of the ack deadline."""
+        await self.opened.wait()
         while True:
             await asyncio.sleep(self.ack_deadline / 3)
             settlements = [settle_pb2.Settlement(token=token, extend=settle_pb2.Extend()) for token in self.held]

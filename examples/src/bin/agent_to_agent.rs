@@ -24,14 +24,14 @@ async fn main() -> Outcome {
 
     let new_eta = Some("2026-04-10T17:00:00Z".parse()?);
     let delay = ShippingDelayed { shipment_id: "SHIP-XYZ-789".to_owned(), new_eta, ..Default::default() };
-    let delayed = client.publish(Event::of("examples/carrier", &delay)).await?;
     println!("carrier:       {} is late", delay.shipment_id);
+    let delayed = client.publish(Event::of("examples/carrier", &delay)).await?;
 
     while let Some(delivery) = care.try_next().await? {
         let rerouted = delivery.data();
         let lineage = delivery.event().lineage.clone().unwrap_or_default();
         println!("customer-care: {} goes by {} now", rerouted.package_id, rerouted.new_route.join(", "));
-        println!("               because of event {}, {} step on", lineage.causation_id, lineage.hops);
+        println!("               because of event {} (hops: {})", lineage.causation_id, lineage.hops);
         delivery.ack().await?;
         if lineage.causation_id == delayed.id {
             break;

@@ -39,7 +39,7 @@ impl Bare {
     /// What a broker sends for one event.
     fn delivery(offset: u64) -> wire::Delivery {
         let data = lean::Any { type_url: "type.googleapis.com/bench.v1.Topic0".into(), value: payload::stamped(0) };
-        let event = lean::Event { source: "bench".into(), event_type: payload::event_type(0).into(), data: Some(data) };
+        let event = lean::Event { source: "agents/bench".into(), event_type: payload::event_type(0).into(), data: Some(data) };
         wire::Delivery {
             token: Bytes::from_static(&[7; 48]),
             offset,

@@ -80,7 +80,7 @@ fn event() -> Event {
     };
     // What a message that is nearly as long takes beside its letters, with lengths of two bytes.
     let around = push("m".repeat(payload::SIZE / 2)).encoded_len() - payload::SIZE / 2;
-    Event::of("bench", &push("m".repeat(payload::SIZE - around)))
+    Event::of("agents/bench", &push("m".repeat(payload::SIZE - around)))
 }
 
 async fn start_agent(port: u16, name: String, tally: &Arc<Tally>, tasks: &mut Tasks) -> Result<(), Error> {

@@ -59,7 +59,7 @@ impl Topic {
 
     fn request(&self, sequence: u64, data: Bytes) -> lean::PublishStreamRequest {
         let data = Some(lean::Any { type_url: self.type_url.clone(), value: data });
-        let event = lean::Event { source: Bytes::from_static(b"bench"), event_type: self.event_type.clone(), data };
+        let event = lean::Event { source: Bytes::from_static(b"agents/bench"), event_type: self.event_type.clone(), data };
         lean::PublishStreamRequest { sequence, items: vec![lean::PublishItem { event: Some(event) }] }
     }
 }

@@ -196,3 +196,32 @@ fn a_second_broker_on_the_same_data_is_told_so() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("is in use by another process"), "{}", text(&output));
 }
+
+const FAILED: &str = r#"{"taskId":"T-1","agentId":"a","reason":"no driver"}"#;
+
+#[test]
+fn what_is_published_is_typed_checked_and_shown() {
+    let (_process, printed, _dir) = serve("store.engine = 'memory'");
+    let url = |listener: &str| {
+        let line = printed.lines().find(|line| line.trim_start().starts_with(listener)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    let (agents, admin) = (url("agents"), url("admin"));
+    let run = |args: &[&str]| waypost(args).args(["--agents", &agents, "--admin", &admin]).output().unwrap();
+
+    let typed = run(&["publish", "tasks.v1.TaskFailed", FAILED, "--id", "one", "--json"]);
+    assert!(typed.status.success(), "{}", text(&typed));
+    let again = run(&["publish", "tasks.v1.TaskFailed", FAILED, "--id", "one", "--json"]);
+    assert!(text(&again).contains(r#""duplicate":true"#), "{}", text(&again));
+    let plain = run(&["publish", "com.example.counted", r#"{"n":12345678901234567890}"#]);
+    assert!(plain.status.success(), "{}", text(&plain));
+    let incomplete = run(&["publish", "tasks.v1.TaskFailed", "{}"]);
+    assert!(incomplete.status.code() == Some(1) && text(&incomplete).contains("task_id"), "{}", text(&incomplete));
+
+    let shown = run(&["tail", "--from", "earliest", "--once", "--json", "--type", "tasks.v1.*"]);
+    let lines: Vec<serde_json::Value> = text(&shown).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "{}", text(&shown));
+    assert_eq!((&lines[0]["id"], &lines[0]["data"]["taskId"]), (&"one".into(), &"T-1".into()));
+    let all = text(&run(&["tail", "--from", "earliest", "--once"]));
+    assert!(all.contains("com.example.counted") && all.contains("12345678901234567890"), "{all}");
+}

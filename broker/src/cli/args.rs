@@ -14,9 +14,9 @@ use super::tail::From;
     arg_required_else_help = true,
     after_help = "\
 Try it:
-  waypost serve                                                   start a broker that keeps its events in ./waypost-data
-  waypost tail                                                    in a second terminal: watch events arrive
-  waypost publish tasks.v1.TaskFailed '{\"taskId\":\"T-1\"}'          in a third: publish one
+  waypost serve                                      start a broker that keeps its events in ./waypost-data
+  waypost tail                                       in a second terminal: watch events arrive
+  waypost publish com.example.noticed '{\"n\": 1}'     in a third: publish one
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 ended by a second signal."
 )]
@@ -68,7 +68,7 @@ A type that the broker knows is typed: the data must be its proto3 JSON, and is 
 as the JSON it is. The answer comes once the event is durable.
 
 Examples:
-  waypost publish tasks.v1.TaskFailed '{\"taskId\": \"T-1\", \"reason\": \"no driver\"}'
+  waypost publish tasks.v1.TaskFailed '{\"taskId\": \"T-1\", \"agentId\": \"planner\", \"reason\": \"no driver\"}'
   waypost publish com.example.noticed @notice.json --subject desk/4 --id notice-17
   echo '{\"n\": 1}' | waypost publish com.example.counted -")]
     Publish(PublishArgs),

@@ -90,6 +90,8 @@ pub struct Broker {
     pub publisher: Arc<Publisher>,
     /// Every subscription.
     pub registry: Arc<Registry>,
+    /// The registered types.
+    pub schemas: Arc<Schemas>,
     /// How long things are kept.
     pub retention: RetentionRules,
     stop: CancellationToken,
@@ -130,8 +132,14 @@ impl Broker {
         settings: Settings,
         tokens: TokenKey,
     ) -> Result<Arc<Self>, BrokerError> {
-        let publisher =
-            Arc::new(Publisher::new(Arc::clone(&store), clock, Arc::clone(&entropy), tokens.clone(), schemas, settings.publish));
+        let publisher = Arc::new(Publisher::new(
+            Arc::clone(&store),
+            clock,
+            Arc::clone(&entropy),
+            tokens.clone(),
+            Arc::clone(&schemas),
+            settings.publish,
+        ));
         let hub = TailHub::new();
         let shared = Shared::new(Arc::clone(&store), clock, tokens.clone(), Arc::clone(&publisher), Arc::clone(&hub), settings.delivery);
         let registry = Arc::new(Registry::open(shared, Arc::clone(&entropy), settings.registry).await?);
@@ -142,6 +150,7 @@ impl Broker {
             tokens,
             publisher,
             registry,
+            schemas,
             retention: settings.retention,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use waypost_delivery::{Action, Candidate, Config, Held, SessionId, SessionLimits, SettleOutcome, Status, StreamId, Token};
+use waypost_delivery::{Action, Candidate, Config, Held, SessionId, SessionLimits, SettleOutcome, Status, StreamId, Subscription, Token};
 use waypost_proto::v1;
 use waypost_store::{Micros, NewEvent, Offset};
 
-use super::outbox::Outbox;
-use crate::{error::Fault, registry::Info};
+use super::{outbox::Outbox, reader};
+use crate::{error::Fault, filter::Filter, registry::Info};
 
 /// One question.
 #[derive(Debug)]
@@ -140,8 +140,19 @@ pub struct Inspection {
     pub status: Status,
     /// The lowest offset that it still needs.
     pub floor: Offset,
+    /// The filters that decide from the frontier on.
+    pub filters: Vec<Filter>,
     /// Its sessions, by id.
     pub sessions: Vec<SessionInfo>,
+}
+
+impl Inspection {
+    /// What a machine tells of itself.
+    #[must_use]
+    pub fn of(machine: &Subscription, sessions: Vec<SessionInfo>) -> Self {
+        let filters = machine.filters().map(|(_, _, bytes)| reader::compile(bytes)).collect();
+        Self { status: machine.status(), floor: machine.floor(), filters, sessions }
+    }
 }
 
 /// A session with an open stream.

@@ -174,7 +174,7 @@ impl Reader {
 
 /// A filter as the machine keeps it. It was checked before it got there; one that an older version took and this one does not would
 /// widen to the empty filter rather than lose events.
-fn compile(bytes: &[u8]) -> Filter {
+pub(super) fn compile(bytes: &[u8]) -> Filter {
     let filter = v1::Filter::decode(bytes).ok().and_then(|filter| Filter::compile(&filter).ok());
     filter.unwrap_or_else(|| {
         tracing::error!("a stored filter is not valid any more; everything is delivered until it is updated");

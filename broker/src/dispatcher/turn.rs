@@ -317,8 +317,7 @@ impl Dispatcher {
                 });
             }
             Command::Inspect(reply) => {
-                let inspection = Inspection { status: self.machine.status(), floor: self.machine.floor(), sessions: self.sessions.infos() };
-                let _ = reply.send(inspection);
+                let _ = reply.send(Inspection::of(&self.machine, self.sessions.infos()));
             }
             Command::Gap { from, to } => {
                 self.reader.let_go(from, to);

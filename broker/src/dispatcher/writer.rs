@@ -76,14 +76,14 @@ pub(super) fn start(shared: &Arc<Shared>, handle: &Arc<Handle>, claim: Option<Cl
                 fate(&handle, result, &completions, &counts)
             }
             Write::LateAcks(offsets) => {
-                if let Err(Failed::Commit(error)) = note_late(&shared, &handle, &offsets).await {
+                if let Err(Failed::Commit(error)) = note_late(&shared, &handle, claim, &offsets).await {
                     tracing::warn!(subscription = &*handle.name, %error, "a late ack could not be noted");
                 }
                 Written::Aside
             }
             Write::Info(info) => {
                 let rows = vec![info.put(&handle.name, handle.incarnation)];
-                if let Err(error) = shared.store.commit(shared.clock.now(), Commit { rows, ..Commit::default() }).await {
+                if let Err(error) = shared.store.commit(shared.clock.now(), Commit { claim, rows, ..Commit::default() }).await {
                     tracing::warn!(subscription = &*handle.name, %error, "the time of the last session could not be kept");
                 }
                 Written::Aside
@@ -190,7 +190,7 @@ async fn read(store: &dyn EventStore, offset: Offset) -> Result<Option<waypost_s
     Ok(batch.events.into_iter().next().filter(|event| event.offset == offset))
 }
 
-async fn note_late(shared: &Shared, handle: &Handle, offsets: &[Offset]) -> Result<(), Failed> {
+async fn note_late(shared: &Shared, handle: &Handle, claim: Option<Claim>, offsets: &[Offset]) -> Result<(), Failed> {
     let now = shared.clock.now();
     let mut rows = Vec::new();
     for &offset in offsets {
@@ -200,7 +200,7 @@ async fn note_late(shared: &Shared, handle: &Handle, offsets: &[Offset]) -> Resu
         }
     }
     if !rows.is_empty() {
-        shared.store.commit(now, Commit { rows, ..Commit::default() }).await?;
+        shared.store.commit(now, Commit { claim, rows, ..Commit::default() }).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! | file | what it serves |
 //! |---|---|
 //! | `agent` | the agent API, one file for each kind of call: `publish`, `publish_stream`, `subscribe`, `settle`, `read`, `lineage` |
-//! | `subscription_admin`, `dead_letter_admin`, `session_admin` | the admin API |
+//! | `subscription_admin`, `dead_letter_admin`, `session_admin`, `source_admin`, `quarantine_admin`, `schema_admin` | the admin API |
 //! | [`convert`] | the contract and the domain |
 //! | `page` | page tokens of lists |
 
@@ -19,15 +19,21 @@ mod lineage;
 mod page;
 mod publish;
 mod publish_stream;
+mod quarantine_admin;
 mod read;
 mod routes;
+mod schema_admin;
 mod session_admin;
 mod settle;
+mod source_admin;
 mod subscribe;
 mod subscription_admin;
 
 pub use agent::Agent;
 pub use dead_letter_admin::DeadLetterAdmin;
+pub use quarantine_admin::QuarantineAdmin;
 pub use routes::{admin_routes, agent_routes};
+pub use schema_admin::SchemaAdmin;
 pub use session_admin::SessionAdmin;
+pub use source_admin::SourceAdmin;
 pub use subscription_admin::SubscriptionAdmin;

@@ -27,13 +27,19 @@ struct Token {
     after: Vec<u8>,
 }
 
+/// How many items are asked for.
+pub(super) fn size(asked: Option<u32>, max: u32) -> Result<usize, Fault> {
+    let size = asked.unwrap_or(limits::DEFAULT_PAGE);
+    if (1..=max).contains(&size) {
+        return Ok(size as usize);
+    }
+    Err(Fault::invalid("page_size", format!("is {size}, 1 to {max} is allowed")))
+}
+
 impl Page {
     /// Reads what a request asks for; `query` is all of it that decides which items are listed.
     pub(super) fn new(size: Option<u32>, max: u32, token: &str, query: &impl Message) -> Result<Self, Fault> {
-        let size = size.unwrap_or(limits::DEFAULT_PAGE);
-        if !(1..=max).contains(&size) {
-            return Err(Fault::invalid("page_size", format!("is {size}, 1 to {max} is allowed")));
-        }
+        let size = self::size(size, max)?;
         let query = xxh3_64(&query.encode_to_vec());
         let wrong = || {
             let text = "the page token is not one of this list's, or the query changed between pages; start over";
@@ -46,7 +52,7 @@ impl Page {
             let token = Token::decode(bytes.as_slice()).map_err(|_| wrong())?;
             Some(token).filter(|token| token.query == query).map(|token| Some(token.after)).ok_or_else(wrong)?
         };
-        Ok(Self { size: size as usize, after, query })
+        Ok(Self { size, after, query })
     }
 
     /// The token of the page after the one that ends with this item.

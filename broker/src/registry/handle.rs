@@ -160,7 +160,7 @@ impl Handle {
     /// When it is gone, has failed, or cannot be loaded now.
     pub async fn inspect(self: &Arc<Self>, shared: &Arc<Shared>) -> Result<dispatcher::Inspection, Fault> {
         if let Life::Parked(core) = &*self.life() {
-            return Ok(dispatcher::Inspection { status: core.machine.status(), floor: core.machine.floor(), sessions: Vec::new() });
+            return Ok(dispatcher::Inspection::of(&core.machine, Vec::new()));
         }
         let (reply, answer) = oneshot::channel();
         self.send(shared, Command::Inspect(reply)).await?;

@@ -4,5 +4,7 @@
 
 mod admin;
 mod delivery;
+mod faults;
 mod publishing;
+mod retention;
 mod world;

@@ -14,6 +14,7 @@ use waypost_broker::{
     clock::Clock,
     entropy::Entropy,
     grpc::{admin_routes, agent_routes},
+    ingress::Sources,
     publisher::PublishRules,
     registry::RegistryLimits,
     retention::RetentionRules,
@@ -25,7 +26,10 @@ use waypost_proto::v1::{
     SubscribeResponse, agent_service_client::AgentServiceClient, dead_letter_admin_service_client::DeadLetterAdminServiceClient,
     settlement::Action, subscribe_response::Response, subscription_admin_service_client::SubscriptionAdminServiceClient,
 };
-use waypost_store::{EventStore, MemoryConfig, MemoryDisk};
+use waypost_store::{
+    EventStore, MemoryConfig, MemoryDisk,
+    testing::faulty::{Faults, FaultyStore},
+};
 
 /// When every test begins.
 const START: u64 = 1_700_000_000_000_000;
@@ -35,6 +39,7 @@ pub(crate) struct World {
     pub(crate) disk: MemoryDisk,
     pub(crate) broker: Arc<Broker>,
     pub(crate) settings: Settings,
+    pub(crate) faults: Faults,
     clock: Clock,
 }
 
@@ -58,17 +63,18 @@ impl World {
 
     pub(crate) async fn on(disk: MemoryDisk, settings: Settings) -> Self {
         let clock = Clock::starting_at(START);
-        let broker = open(Arc::new(disk.open()), clock, settings.clone()).await;
-        Self { disk, broker, settings, clock }
+        let faults = Faults::none();
+        let broker = open(&disk, &faults, clock, settings.clone()).await;
+        Self { disk, broker, settings, faults, clock }
     }
 
     /// What a crash and a start leave.
     pub(crate) async fn restarted(self) -> Self {
-        let Self { disk, broker, settings, clock } = self;
+        let Self { disk, broker, settings, faults, clock } = self;
         drop(broker);
         disk.crash(0);
-        let broker = open(Arc::new(disk.open()), clock, settings.clone()).await;
-        Self { disk, broker, settings, clock }
+        let broker = open(&disk, &faults, clock, settings.clone()).await;
+        Self { disk, broker, settings, faults, clock }
     }
 
     async fn channel(&self, routes: tonic::service::Routes) -> Channel {
@@ -93,15 +99,16 @@ impl World {
     }
 
     pub(crate) async fn subscriptions(&self) -> SubscriptionAdminServiceClient<Channel> {
-        SubscriptionAdminServiceClient::new(self.channel(admin_routes(&self.broker)).await)
+        SubscriptionAdminServiceClient::new(self.channel(admin_routes(&self.broker, Sources::default())).await)
     }
 
     pub(crate) async fn dead_letters(&self) -> DeadLetterAdminServiceClient<Channel> {
-        DeadLetterAdminServiceClient::new(self.channel(admin_routes(&self.broker)).await)
+        DeadLetterAdminServiceClient::new(self.channel(admin_routes(&self.broker, Sources::default())).await)
     }
 }
 
-async fn open(store: Arc<dyn EventStore>, clock: Clock, settings: Settings) -> Arc<Broker> {
+async fn open(disk: &MemoryDisk, faults: &Faults, clock: Clock, settings: Settings) -> Arc<Broker> {
+    let store: Arc<dyn EventStore> = Arc::new(FaultyStore::new(Arc::new(disk.open()), faults.clone()));
     let schemas = Arc::new(Schemas::built_in().unwrap());
     Broker::open(store, clock, Arc::new(Entropy::seeded(7)), schemas, settings).await.unwrap()
 }

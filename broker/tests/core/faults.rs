@@ -1,0 +1,147 @@
+//! What agents see when the store, or another agent, does not do its part.
+
+use std::time::Duration;
+
+use tonic::Code;
+use waypost_proto::v1::{Nack, SettlementStatus, SubscribeRequest, settlement::Action, subscribe_response::Response};
+use waypost_store::testing::faulty::{Call, Fault};
+
+use crate::world::{World, ack, id, item, to};
+
+const SESSION: &str = "0192b2e0-0000-7000-8000-000000000001";
+
+fn session(held: &[&waypost_proto::v1::Delivery]) -> SubscribeRequest {
+    let held_tokens = held.iter().map(|delivery| delivery.token.clone()).collect();
+    SubscribeRequest { session_id: SESSION.into(), held_tokens, ..to("work") }
+}
+
+/// The store answers neither yes nor no; what is held goes on, and what was asked can be asked again.
+async fn after_an_unknown_commit(fault: Fault, expected: SettlementStatus) {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let mut stream = agent.subscribe(session(&[])).await;
+    agent.publish(&["a", "b"]).await;
+    let (settled, held) = (stream.delivery().await, stream.delivery().await);
+    world.faults.script(Call::Commit, [Some(fault)]);
+    assert_eq!(agent.ack(&settled).await, SettlementStatus::Unavailable);
+    assert_eq!(stream.try_message().await.unwrap_err().code(), Code::Unavailable);
+    let mut stream = agent.subscribe(session(&[&settled, &held])).await;
+    assert_eq!(agent.ack(&settled).await, expected);
+    assert_eq!(agent.ack(&held).await, SettlementStatus::Done);
+    stream.stays_silent(Duration::from_secs(120)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_an_unknown_commit_that_happened_is_found_to_have_happened() {
+    after_an_unknown_commit(Fault::Done, SettlementStatus::AlreadySettled).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_an_unknown_commit_that_did_not_happen_can_be_made_again() {
+    after_an_unknown_commit(Fault::Lost, SettlementStatus::Done).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_what_the_store_refused_is_told_and_can_be_asked_again() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let mut stream = agent.subscribe(to("work")).await;
+    agent.publish(&["a"]).await;
+    let delivery = stream.delivery().await;
+    world.faults.script(Call::Commit, [Some(Fault::Unavailable)]);
+    let result = agent.settle(&delivery.token, ack()).await;
+    assert_eq!(result.status(), SettlementStatus::Unavailable);
+    assert!(result.refusal.unwrap().retry_delay.is_some());
+    assert_eq!(agent.ack(&delivery).await, SettlementStatus::Done, "the stream and the lease went on");
+    stream.stays_silent(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_full_store_refuses_publishers_and_still_settles() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let mut stream = agent.subscribe(to("work")).await;
+    agent.publish(&["a"]).await;
+    let delivery = stream.delivery().await;
+    world.faults.set_full(true);
+    let request = waypost_proto::v1::PublishRequest { items: vec![item("b")] };
+    assert_eq!(agent.client.publish(request).await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(agent.ack(&delivery).await, SettlementStatus::Done);
+    world.faults.set_full(false);
+    agent.publish(&["c"]).await;
+    assert_eq!(id(&stream.delivery().await), "c");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_an_agent_that_takes_nothing_costs_bounded_memory_and_slows_nobody() {
+    let world = World::new().await;
+    let (mut slow, mut agent) = (world.agent().await, world.agent().await);
+    let limits = waypost_proto::v1::SessionLimits { max_outstanding: Some(10_000), max_outstanding_bytes: Some(1 << 30) };
+    let spec = waypost_proto::v1::SubscriptionSpec { max_outstanding: Some(10_000), ..Default::default() };
+    let request = |name| SubscribeRequest { session_limits: Some(limits), spec: Some(spec.clone()), ..to(name) };
+    let stalled = slow.subscribe(request("slow")).await;
+    let mut stream = agent.subscribe(request("fast")).await;
+    for batch in 0..40 {
+        let items = (0..100).map(|at| {
+            let mut item = item(&format!("{batch}-{at}"));
+            item.event.as_mut().unwrap().subject = "x".repeat(1_000);
+            item
+        });
+        let request = waypost_proto::v1::PublishRequest { items: items.collect() };
+        agent.client.publish(request).await.unwrap();
+        for delivery in stream.deliveries(100).await {
+            agent.ack(&delivery).await;
+        }
+    }
+    let shared = world.broker.registry.shared();
+    let leased = world.broker.registry.get("slow").unwrap().inspect(shared).await.unwrap().status.leased;
+    assert!((1..4_000).contains(&leased), "the stream that takes nothing was handed {leased} of 4000 events");
+    drop(stalled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_a_drain_tells_the_agents_lets_them_settle_and_gives_back_the_rest_uncounted() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let mut stream = agent.subscribe(to("work")).await;
+    agent.publish(&["a", "b"]).await;
+    let (first, second) = (stream.delivery().await, stream.delivery().await);
+    let broker = std::sync::Arc::clone(&world.broker);
+    let drained = tokio::spawn(async move { broker.drain(Duration::from_secs(5)).await });
+    assert!(matches!(stream.message().await, Response::Draining(_)));
+    assert_eq!(agent.ack(&first).await, SettlementStatus::Done);
+    assert_eq!(agent.try_subscribe(to("work")).await.err().unwrap().code(), Code::Unavailable);
+    assert_eq!(stream.try_message().await.unwrap_err().code(), Code::Unavailable);
+    drained.await.unwrap();
+
+    let world = world.restarted().await;
+    let mut agent = world.agent().await;
+    let mut stream = agent.subscribe(to("work")).await;
+    let again = stream.delivery().await;
+    assert_eq!((again.offset, again.attempt, again.losses), (second.offset, 1, 0));
+    assert_eq!(agent.settle(&again.token, Action::Nack(Nack::default())).await.status(), SettlementStatus::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p14_a_damaged_event_is_a_gap_and_the_others_are_delivered() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let offsets = agent.publish(&["a", "b", "c"]).await;
+    assert!(world.disk.damage(offsets[1]));
+    let earliest = waypost_proto::v1::start_position::Position::Point(waypost_proto::v1::StartPoint::Earliest.into());
+    let start_position = Some(waypost_proto::v1::StartPosition { position: Some(earliest) });
+    let spec = Some(waypost_proto::v1::SubscriptionSpec { start_position, ..Default::default() });
+    let mut stream = agent.subscribe(SubscribeRequest { spec, ..to("work") }).await;
+    let (mut got, mut gap) = (Vec::new(), None);
+    while got.len() < 2 {
+        match stream.message().await {
+            Response::Deliveries(deliveries) => got.extend(deliveries.deliveries.iter().map(|delivery| id(delivery).to_owned())),
+            Response::Gap(lost) => gap = Some(lost),
+            other => panic!("{other:?} came"),
+        }
+    }
+    assert_eq!(got, ["a", "c"]);
+    let gap = gap.expect("the loss is told");
+    assert_eq!((gap.from_offset, gap.to_offset), (offsets[1], offsets[1] + 1));
+    assert_eq!(gap.reason(), waypost_proto::v1::GapReason::Corruption);
+}

@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     config::Config,
     dispatcher::Shared,
-    entropy::{self, Entropy},
+    entropy::{self, Entropy, NoEntropy},
     publisher::{PublishRules, Publisher},
     registry::{OpenError, Registry, RegistryLimits, TailHub},
     retention::{self, RetentionRules},
@@ -73,7 +73,7 @@ pub enum BrokerError {
     KeepKey(#[from] CommitError),
     /// The operating system has no random numbers.
     #[error("no random numbers for the key of delivery tokens: {0}")]
-    Random(#[from] getrandom::Error),
+    Random(#[from] NoEntropy),
 }
 
 /// What the edge and the services share.

@@ -41,11 +41,14 @@ impl Entropy {
     }
 }
 
+/// The operating system has no random numbers.
+pub type NoEntropy = getrandom::Error;
+
 /// A fresh secret key.
 ///
 /// # Errors
 /// When the operating system has no random numbers.
-pub fn key() -> Result<[u8; 32], getrandom::Error> {
+pub fn key() -> Result<[u8; 32], NoEntropy> {
     let mut key = [0; 32];
     getrandom::fill(&mut key)?;
     Ok(key)

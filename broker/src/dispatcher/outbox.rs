@@ -21,11 +21,11 @@ use std::{
 use prost::Message;
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, Sleep, sleep_until},
+    time::{Sleep, sleep_until},
 };
 use tokio_stream::Stream;
 use tonic::Status;
-use waypost_delivery::{SessionId, StreamId};
+use waypost_delivery::{SessionId, StreamId, Time};
 use waypost_proto::{v1, wire, wire::subscribe_response::Response};
 use waypost_store::Offset;
 
@@ -206,7 +206,7 @@ pub struct SubscribeStream {
     session: SessionId,
     stream: StreamId,
     pulse: Pulse,
-    last: Instant,
+    last: Time,
     timer: Pin<Box<Sleep>>,
     ended: bool,
 }
@@ -215,21 +215,21 @@ impl SubscribeStream {
     /// The stream that takes from an outbox.
     #[must_use]
     pub fn new(outbox: Arc<Outbox>, signals: Arc<Signals>, session: SessionId, stream: StreamId, pulse: Pulse) -> Self {
-        let last = Instant::now();
-        let timer = Box::pin(sleep_until(last + pulse.interval));
+        let last = pulse.clock.time();
+        let timer = Box::pin(sleep_until(pulse.clock.instant(last + pulse.interval)));
         Self { outbox, signals, session, stream, pulse, last, timer, ended: false }
     }
 
     /// A heartbeat if one is due. The timer is set again only when it fires, so that a busy stream does not touch it.
     fn poll_pulse(&mut self, context: &mut Context<'_>) -> Poll<Response> {
         while self.timer.as_mut().poll(context).is_ready() {
-            let due = self.last + self.pulse.interval;
-            let now = Instant::now();
-            if due <= now {
-                self.timer.as_mut().reset(now + self.pulse.interval);
+            let now = self.pulse.clock.time();
+            let is_due = self.last + self.pulse.interval <= now;
+            let next = if is_due { now } else { self.last } + self.pulse.interval;
+            self.timer.as_mut().reset(self.pulse.clock.instant(next));
+            if is_due {
                 return Poll::Ready(self.pulse.beat());
             }
-            self.timer.as_mut().reset(due);
         }
         Poll::Pending
     }
@@ -267,7 +267,7 @@ impl Stream for SubscribeStream {
                 Poll::Pending => return Poll::Pending,
             },
         };
-        this.last = Instant::now();
+        this.last = this.pulse.clock.time();
         Poll::Ready(Some(Ok(wire::SubscribeResponse { response: Some(response) })))
     }
 }

@@ -11,7 +11,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
 };
-use waypost_delivery::Subscription;
+use waypost_delivery::{Subscription, Time};
 use waypost_store::BoxFuture;
 
 use super::{
@@ -168,7 +168,7 @@ impl Dispatcher {
                 continue;
             }
             let idle_until = self.idle_until();
-            if idle_until.is_some_and(|at| at <= Instant::now()) {
+            if idle_until.is_some_and(|at| at <= self.shared.clock.time()) {
                 return Stopped::Idle;
             }
             self.next(commands, idle_until).await;
@@ -176,8 +176,8 @@ impl Dispatcher {
     }
 
     /// Waits for the next thing, and takes in all that is ready with it.
-    async fn next(&mut self, commands: &mut mpsc::Receiver<Command>, idle_until: Option<Instant>) {
-        let timeout = [self.timeout(), idle_until].into_iter().flatten().min();
+    async fn next(&mut self, commands: &mut mpsc::Receiver<Command>, idle_until: Option<Time>) {
+        let timeout = [self.timeout(), idle_until].into_iter().flatten().min().map(|at| self.shared.clock.instant(at));
         tokio::select! {
             biased;
             written = done(&mut self.writing) => self.written(written),
@@ -205,12 +205,12 @@ impl Dispatcher {
     }
 
     /// When it may end, if nobody needs it until then.
-    fn idle_until(&mut self) -> Option<Instant> {
+    fn idle_until(&mut self) -> Option<Time> {
         if !self.is_idle() {
             self.idle_since = None;
             return None;
         }
-        let since = *self.idle_since.get_or_insert_with(Instant::now);
+        let since = *self.idle_since.get_or_insert_with(|| self.shared.clock.time());
         let linger = if self.draining || self.handle.is_ephemeral() { std::time::Duration::ZERO } else { limits::DISPATCHER_LINGER };
         Some(since + linger)
     }

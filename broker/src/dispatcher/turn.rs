@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use tokio::time::Instant;
 use waypost_delivery::{
     Commit, CommitPlan, Deliver, Input, NotDone, Output, Outputs, Record, Refusal, RevokeReason, SessionId, Subscription, Time, Token,
 };
@@ -58,7 +57,7 @@ pub(super) struct Dispatcher {
     pub(super) deleted: bool,
     pub(super) draining: bool,
     /// Since when nobody has used it.
-    pub(super) idle_since: Option<Instant>,
+    pub(super) idle_since: Option<Time>,
     outputs: Outputs,
     /// What the outputs brought about.
     inputs: VecDeque<Input>,
@@ -365,8 +364,8 @@ impl Dispatcher {
     }
 
     /// When the machine wants to be asked again.
-    pub(super) fn timeout(&self) -> Option<Instant> {
-        self.machine.next_timeout().filter(|&at| at != Time::NEVER).map(|at| self.shared.clock.instant(at))
+    pub(super) fn timeout(&self) -> Option<Time> {
+        self.machine.next_timeout().filter(|&at| at != Time::NEVER)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use waypost_store::{Commit, Micros, Offset, ReadLimits, RowChange, Selection, Table, TypeSet};
 
@@ -45,18 +45,14 @@ pub(crate) async fn run(registry: Arc<Registry>, publisher: Arc<Publisher>, rule
     let started = registry.shared().clock.now();
     let gauge = Gauge::default();
     let mut keeper = Keeper { registry, publisher, rules, started, gauge, warned: BTreeSet::new(), dead_letters_at: started };
-    let mut ticks = interval_at(Instant::now() + rules.interval, rules.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = keeper.round() => {}
+            () = async {
+                sleep(rules.interval).await;
+                keeper.round().await;
+            } => {}
         }
     }
 }

@@ -38,9 +38,9 @@ pub async fn start(setup: Setup, store: Arc<dyn EventStore>) -> Result<(Arc<Brok
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
     let settings = Settings::of(&config);
     let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), Arc::new(schemas), settings).await?;
-    let edge = ingress::router(Edge { store, clock, entropy, sources });
     let agents = grpc::agent_routes(&broker).add_service(reflection()?).into_axum_router().layer(GrpcWebLayer::new());
-    let admin = grpc::admin_routes(&broker).add_service(reflection()?).into_axum_router();
+    let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection()?).into_axum_router();
+    let edge = ingress::router(Edge { store, clock, entropy, sources });
     Ok((broker, Routes { edge, agents, admin }))
 }
 

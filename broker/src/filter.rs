@@ -72,6 +72,12 @@ impl Filter {
         self.types.clone().map_or(Selection::All, Selection::Types)
     }
 
+    /// Whether the store's selection is (but for the broker's own events) all there is to it.
+    #[must_use]
+    pub fn is_by_type(&self) -> bool {
+        self.sources.is_none() && self.subject_prefix.is_empty() && self.attributes.is_empty()
+    }
+
     /// Whether an event is wanted.
     #[must_use]
     pub fn matches(&self, event: &StoredEvent) -> bool {

@@ -44,6 +44,8 @@ struct Standing {
     selection: Arc<Selection>,
     /// Everything before it was examined.
     cursor: Offset,
+    /// How many events to ask the store for: as many as are wanted, and more each time that too few of them match.
+    ask: usize,
     gaps: Vec<(Offset, Offset)>,
 }
 
@@ -56,7 +58,9 @@ impl Reader {
         // A read under way is for another question.
         self.future = None;
         self.armed = false;
-        self.standing = Some(Standing { read, filter, selection, cursor: read.from, gaps: Vec::new() });
+        let wanted = usize::try_from(read.limit).unwrap_or(usize::MAX);
+        let ask = if filter.is_by_type() { wanted } else { wanted.saturating_mul(2) }.clamp(1, limits::READ_EVENTS);
+        self.standing = Some(Standing { read, filter, selection, cursor: read.from, ask, gaps: Vec::new() });
         self.go_on(shared);
     }
 
@@ -112,7 +116,7 @@ impl Reader {
             return;
         }
         let (store, selection, from) = (Arc::clone(&shared.store), Arc::clone(&standing.selection), standing.cursor);
-        let limits = ReadLimits { events: limits::READ_EVENTS, bytes: limits::READ_BYTES };
+        let limits = ReadLimits { events: standing.ask, bytes: limits::READ_BYTES };
         self.future = Some(Box::pin(read(store, selection, from, limits)));
     }
 
@@ -150,6 +154,7 @@ impl Reader {
         }
         standing.cursor = next;
         if events.is_empty() && standing.gaps.is_empty() && next < until {
+            standing.ask = standing.ask.saturating_mul(4).min(limits::READ_EVENTS);
             return None;
         }
         let gaps = std::mem::take(&mut standing.gaps);

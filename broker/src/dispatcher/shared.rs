@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio_util::task::TaskTracker;
@@ -28,6 +28,7 @@ pub struct Shared {
     /// Every dispatcher's task.
     pub tasks: TaskTracker,
     streams: AtomicU64,
+    draining: AtomicBool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -47,12 +48,33 @@ impl Shared {
         hub: Arc<TailHub>,
         settings: DeliverySettings,
     ) -> Arc<Self> {
-        Arc::new(Self { store, clock, tokens, publisher, hub, settings, tasks: TaskTracker::new(), streams: AtomicU64::new(0) })
+        Arc::new(Self {
+            store,
+            clock,
+            tokens,
+            publisher,
+            hub,
+            settings,
+            tasks: TaskTracker::new(),
+            streams: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        })
     }
 
     /// A name for a new stream.
     #[must_use]
     pub fn next_stream(&self) -> StreamId {
         StreamId(self.streams.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The broker ends: no stream opens any more, whatever dispatcher it asks.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the broker ends.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 }

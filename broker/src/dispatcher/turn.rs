@@ -70,6 +70,7 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     pub(super) fn new(shared: Arc<Shared>, handle: Arc<Handle>, machine: Subscription, claim: Option<Claim>) -> Self {
         let mint = TokenMint::new(shared.tokens.clone());
+        let draining = shared.is_draining();
         Self {
             shared,
             handle,
@@ -83,7 +84,7 @@ impl Dispatcher {
             fetching: None,
             lost: None,
             deleted: false,
-            draining: false,
+            draining,
             idle_since: None,
             outputs: Outputs::new(),
             inputs: VecDeque::new(),
@@ -332,7 +333,7 @@ impl Dispatcher {
     }
 
     fn connect(&mut self, connect: Box<Connect>) {
-        let fault = if self.draining {
+        let fault = if self.draining || self.shared.is_draining() {
             draining()
         } else if !self.sessions.has_room(connect.session, connect.max_sessions) {
             let text =

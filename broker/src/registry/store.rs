@@ -311,6 +311,7 @@ impl Registry {
 
     /// Tells every stream that the broker ends, lets agents settle for the grace, and ends the streams. Every dispatcher is done after it.
     pub async fn drain(&self, grace: Duration) {
+        self.shared.drain();
         let handles = self.running();
         for handle in &handles {
             handle.tell(Command::Drain(grace)).await;

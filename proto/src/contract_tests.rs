@@ -1,6 +1,8 @@
 //! What other crates and languages rely on: both flavours are one protocol, options reach prost-reflect, and the sample
 //! webhooks decode.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fmt::Debug;
 
 use prost::{Message, Name};

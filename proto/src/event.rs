@@ -100,6 +100,8 @@ impl From<Event> for PublishItem {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
     use crate::tasks::v1::{TaskAssigned, TaskFailed};
 

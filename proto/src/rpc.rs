@@ -125,6 +125,8 @@ pub(crate) fn pack<T: Name>(message: &T) -> Any {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     #[test]

@@ -1,2 +1,10 @@
-//! Placeholder.
-fn main() {}
+//! The broker as its users meet it: the real program, real HTTP, real gRPC.
+//!
+//! Constraint: no test knows the inside of the broker; each starts one of its own, in a folder of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod bad_calls;
+mod bad_requests;
+mod path;
+mod stand;

@@ -1,0 +1,75 @@
+//! A broker with one source, and what a test needs to reach it.
+
+use std::time::Duration;
+
+use agent_client::Client;
+use tempfile::TempDir;
+use waypost_tests::{process::Broker, webhook::Sender};
+
+pub(crate) const SECRET: &str = "correct horse battery staple";
+
+/// Longer than anything here takes, on any machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+const CONFIGURATION: &str = "
+edge.body_timeout = '1s'
+store.data_dir = 'data'
+[sources.carrier]
+path = '/agent/logistics-anomaly-webhook'
+scheme = 'hmac'
+secrets = ['file:secret']
+identity = { template = '{/shipment_id}:{/new_eta}' }
+event_type = ['{/event_type}']
+types.shipping_delay = 'logistics.v1.ShippingDelayed'
+subject = 'shipments/{/shipment_id}'
+";
+
+/// A broker and its folder.
+pub(crate) struct Stand {
+    pub(crate) broker: Broker,
+    pub(crate) folder: TempDir,
+}
+
+impl Stand {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
+        let broker = Broker::start(folder.path(), CONFIGURATION);
+        Self { broker, folder }
+    }
+
+    /// kill -9, and another broker on what is left, at the same addresses.
+    pub(crate) fn kill_and_restart(self) -> Self {
+        let Self { broker, folder } = self;
+        let broker = broker.kill_and_restart(folder.path(), CONFIGURATION);
+        Self { broker, folder }
+    }
+
+    pub(crate) fn agent(&self) -> Client {
+        Client::connect(self.broker.agents.clone()).unwrap()
+    }
+
+    pub(crate) fn carrier(&self, secret: &str) -> Sender {
+        Sender::new(self.url(), secret)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("{}/agent/logistics-anomaly-webhook", self.broker.edge)
+    }
+
+    /// Host and port of the edge.
+    pub(crate) fn edge(&self) -> String {
+        self.broker.edge.trim_start_matches("http://").to_owned()
+    }
+}
+
+/// A webhook of the carrier: each number is another delay.
+pub(crate) fn delay(number: u32) -> Vec<u8> {
+    let sample = include_str!("../payloads/shipping_delay.json");
+    sample.replace("SHIP-XYZ-789", &format!("SHIP-{number}")).into_bytes()
+}
+
+/// What comes before patience ends.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} did not come within {PATIENCE:?}"))
+}

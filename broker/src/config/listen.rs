@@ -58,7 +58,7 @@ impl EdgeConfig {
     pub(super) fn check(&self, findings: &mut Findings) {
         loopback(self.listen, self.insecure, findings);
         findings.between("max_connections", self.max_connections, 1, 1_000_000);
-        findings.between("max_body", self.max_body, Size::from_bytes(1), Size::from_bytes(8 << 20));
+        findings.between("max_body", self.max_body, Size::from_bytes(1), Size::from_bytes(1 << 20));
         findings.between("header_timeout", self.header_timeout, Span::from_millis(100), Span::from_millis(60_000));
         findings.between("body_timeout", self.body_timeout, Span::from_millis(100), Span::from_millis(300_000));
     }

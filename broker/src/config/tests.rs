@@ -21,8 +21,8 @@ fn the_default_file_is_the_defaults() {
 
 #[test]
 fn what_a_file_does_not_say_has_its_default() {
-    let config = parse("[edge]\nmax_body = '2MiB'", Path::new("conf/waypost.toml")).unwrap().config;
-    assert_eq!((config.edge.max_body.bytes(), config.edge.listen.get().port()), (2 << 20, 8480));
+    let config = parse("[edge]\nmax_body = '512KiB'", Path::new("conf/waypost.toml")).unwrap().config;
+    assert_eq!((config.edge.max_body.bytes(), config.edge.listen.get().port()), (512 << 10, 8480));
     assert_eq!(config.store.data_dir, Path::new("conf/waypost-data"));
 }
 

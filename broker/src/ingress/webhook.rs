@@ -107,7 +107,8 @@ impl Hook {
             return Err(Outcome::RefusedMethod.into());
         }
         let kind = body::kind(&head.headers, source.form)?;
-        let raw = body::read(&head.headers, stream, source.max_body, source.body_timeout).await?;
+        let limit = |outcome| Answer { outcome, id: String::new(), text: source.max_body.to_string() };
+        let raw = body::read(&head.headers, stream, source.max_body, source.body_timeout).await.map_err(limit)?;
         source.verify(&head.headers, &raw, edge.clock.wall()).map_err(Outcome::from)?;
 
         let webhook = Webhook { headers: head.headers, raw, kind, now: edge.clock.now() };
@@ -294,7 +295,7 @@ fn message(outcome: Outcome, text: &str) -> Cow<'_, str> {
         Outcome::Duplicate | Outcome::ChangedDuplicate => "stored before; this is the id of the first".into(),
         Outcome::RefusedMethod => "webhooks are posted".into(),
         Outcome::RefusedContentType => "send application/json, not compressed (or a form, where the provider sends forms)".into(),
-        Outcome::RefusedTooLarge => "the body is too large".into(),
+        Outcome::RefusedTooLarge => format!("the body is larger than {text} bytes, the most that this source takes").into(),
         Outcome::RefusedTooSlow => "the body did not come in time".into(),
         Outcome::RefusedBroken => "the body broke off".into(),
         Outcome::StoreFull => "the store is full; try again later".into(),

@@ -25,16 +25,20 @@ impl Subscription {
         let leases: BTreeMap<_, _> = before.iter().filter_map(|&offset| self.give_up(offset)).map(|lease| (lease.token, lease)).collect();
         // What goes on has its room before what is adopted.
         let (live, claimed): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| leases.contains_key(&held.token));
-        let (mut adopted, mut dropped) = (Vec::new(), Vec::new());
-        for held in live.into_iter().chain(claimed) {
-            let goes_on = match leases.get(&held.token) {
+        let held: Vec<_> = live.into_iter().chain(claimed).collect();
+        for held in &held {
+            match leases.get(&held.token) {
                 Some(lease) => self.resume(*lease),
-                None => self.adopt(now, session, &held, outputs),
+                None => self.adopt(now, session, held, outputs),
             };
-            let lease = self.state.unsettled.get(held.token.offset).and_then(|entry| entry.lease).filter(|_| goes_on);
-            match lease {
-                Some(lease) => adopted.push((held.token, lease.deadline)),
-                None => dropped.push(held.token),
+        }
+        // Told when all is decided: of two deliveries of one event the later one may have come after.
+        let (mut adopted, mut dropped) = (Vec::new(), Vec::new());
+        for Held { token, .. } in held {
+            let lease = self.state.unsettled.get(token.offset).and_then(|entry| entry.lease);
+            match lease.filter(|lease| lease.token == token && lease.session == session) {
+                Some(lease) => adopted.push((token, lease.deadline)),
+                None => dropped.push(token),
             }
         }
         outputs.push(Output::Opened { session, stream, adopted, dropped });
@@ -69,7 +73,7 @@ impl Subscription {
         if !self.is_of_before_restart(now, &token) || !is_free || !fits {
             return false;
         }
-        if let Some(rival) = rival {
+        if let Some(rival) = rival.filter(|rival| rival.session != session) {
             Self::revoke(&rival, RevokeReason::Expired, outputs);
         }
         if known.is_none() {

@@ -112,6 +112,18 @@ pub(crate) fn p6_after_a_restart_held_deliveries_are_adopted() {
     assert_eq!(world.ack(got[2]), SettleOutcome::Done);
 }
 
+/// A client may hold two deliveries of one event, when it gave the first back and was not answered before the broker ended.
+#[test]
+fn p3_of_two_held_deliveries_of_one_event_the_later_alone_is_adopted() {
+    let mut world = World::new(config());
+    world.connect(1);
+    let first = delivery(&world.publish(1)).token;
+    let (_, out) = world.settle_all(first, waypost_delivery::Action::Release);
+    let second = delivery(&out).token;
+    world.crash(false);
+    assert_eq!(opened(&world.connect_with(1, LIMITS, &[first, second])), (vec![second], vec![first]));
+}
+
 #[test]
 pub(crate) fn p6_after_the_grace_of_a_restart_nothing_is_adopted() {
     let mut world = World::new(config());

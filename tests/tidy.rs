@@ -31,7 +31,11 @@ const DICE: [(&str, &str); 2] =
     [("broker/src/entropy.rs", "it is the entropy"), ("broker/store/src/embedded/salt.rs", "salts of segments: no answer depends on them")];
 
 /// Where test code may sleep: (start of the path, why).
-const SLEEPS: [(&str, &str); 1] = [("tests/bench/", "a benchmark waits for a process to come up, and measures real time")];
+const SLEEPS: [(&str, &str); 3] = [
+    ("tests/sim/life.rs", "its runtime is paused"),
+    ("tests/sim/world.rs", "its runtime is paused"),
+    ("tests/bench/", "a benchmark waits for a process to come up, and measures real time"),
+];
 
 const SKIPPED_FOLDERS: [&str; 6] = ["target", ".git", ".cache", "node_modules", "__pycache__", "generated"];
 

@@ -25,6 +25,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dead_letters;
+pub mod defect;
 pub mod dispatcher;
 pub mod entropy;
 pub mod envelope;

@@ -20,6 +20,7 @@ use waypost_store::{
 
 use crate::{
     clock::Clock,
+    defect::{self, Defect},
     entropy::Entropy,
     envelope::{self, Identity, seal},
     error::{Fault, Violation},
@@ -214,7 +215,8 @@ impl Publisher {
     }
 
     fn seal_checked(&self, event: wire::Event) -> Result<NewEvent, Fault> {
-        let identity = Identity { fingerprint: None, window: self.rules.dedup_window };
+        let window = if defect::is_on(Defect::NoWindow) { 0 } else { self.rules.dedup_window };
+        let identity = Identity { fingerprint: None, window };
         seal(event, b"", identity, self.clock.now(), &self.entropy).map_err(|wrong| {
             // The one thing that is wrong with no single field is the size.
             let reason = if wrong.field.is_empty() { ErrorReason::EventTooLarge } else { ErrorReason::InvalidField };
@@ -249,7 +251,7 @@ impl Publisher {
             event.lineage = Some(Lineage {
                 correlation_id: cause.correlation_id.clone(),
                 causation_id: cause.id.clone(),
-                hops: cause.hops.saturating_add(1),
+                hops: cause.hops.saturating_add(u32::from(!defect::is_on(Defect::HopsNotCounted))),
             });
         }
         let hops = event.lineage.as_ref().map_or(0, |lineage| lineage.hops);

@@ -10,7 +10,7 @@ use waypost_proto::{
     v1::{self, ErrorReason},
     wire::{self, subscribe_response::Response},
 };
-use waypost_store::Micros;
+use waypost_store::{Micros, Offset};
 
 use super::{Connect, Outbox, SessionInfo};
 use crate::{
@@ -54,7 +54,14 @@ impl Sessions {
     }
 
     /// The machine took it: it gets Opened. Answers whether its client is still there.
-    pub(super) fn opened(&mut self, stream: StreamId, adopted: &[(Token, waypost_delivery::Time)], dropped: &[Token], now: Micros) -> bool {
+    pub(super) fn opened(
+        &mut self,
+        stream: StreamId,
+        adopted: &[(Token, waypost_delivery::Time)],
+        dropped: &[Token],
+        frontier: Offset,
+        now: Micros,
+    ) -> bool {
         let Some(connect) = self.opening.remove(&stream) else { return false };
         let Connect { session, limits, held, unknown, outbox, mut opened, client, peer, reply, .. } = *connect;
         let bytes: BTreeMap<Token, Bytes> = held.into_iter().map(|(held, bytes)| (held.token, bytes)).collect();
@@ -64,6 +71,7 @@ impl Sessions {
         };
         let lost = dropped.iter().filter_map(|token| bytes.get(token)).map(|token| (token.clone(), v1::RevokedReason::SessionLost));
         let unknown = unknown.into_iter().map(|token| (token, v1::RevokedReason::UnknownToken));
+        opened.start_offset = frontier;
         opened.adopted = adopted.iter().filter_map(lease).collect();
         opened.dropped = lost.chain(unknown).map(|(token, reason)| v1::DroppedLease { token, reason: reason.into() }).collect();
         outbox.send(Response::Opened(opened));
@@ -105,9 +113,14 @@ impl Sessions {
         }
     }
 
+    /// The session's stream, if it has one.
+    pub(super) fn stream(&self, session: SessionId) -> Option<StreamId> {
+        self.open.get(&session).map(|open| open.stream)
+    }
+
     /// Whether this is the session's stream, and not one that was replaced.
     pub(super) fn is_open(&self, session: SessionId, stream: StreamId) -> bool {
-        self.open.get(&session).is_some_and(|open| open.stream == stream)
+        self.stream(session) == Some(stream)
     }
 
     /// A stream is gone. Answers whether it was the session's.

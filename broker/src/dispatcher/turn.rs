@@ -3,12 +3,13 @@
 //! Constraint: outputs are done in their order, and what they bring about at once goes back into the machine in the same turn.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
 use waypost_delivery::{
-    Commit, CommitPlan, Deliver, Input, NotDone, Output, Outputs, Record, Refusal, RevokeReason, SessionId, Subscription, Time, Token,
+    Commit, CommitPlan, Deliver, Input, NotDone, Output, Outputs, Record, Refusal, RevokeReason, SessionId, StreamId, Subscription, Time,
+    Token,
 };
 use waypost_proto::{
     v1::{self, ErrorReason},
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::{
     dead_letters::{self, DeadLetterKey},
+    defect::{self, Defect},
     envelope,
     error::Fault,
     grpc::convert,
@@ -63,12 +65,13 @@ pub(super) struct Dispatcher {
     inputs: VecDeque<Input>,
     to_fetch: VecDeque<Deliver>,
     /// Handed out, but not sent: their events are being read again.
-    awaited: BTreeSet<Token>,
+    awaited: BTreeMap<Token, StreamId>,
     mint: TokenMint,
 }
 
 impl Dispatcher {
-    pub(super) fn new(shared: Arc<Shared>, handle: Arc<Handle>, machine: Subscription, claim: Option<Claim>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, handle: Arc<Handle>, mut machine: Subscription, claim: Option<Claim>) -> Self {
+        defect::infect(&mut machine);
         let mint = TokenMint::new(shared.tokens.clone());
         let draining = shared.is_draining();
         Self {
@@ -89,7 +92,7 @@ impl Dispatcher {
             outputs: Outputs::new(),
             inputs: VecDeque::new(),
             to_fetch: VecDeque::new(),
-            awaited: BTreeSet::new(),
+            awaited: BTreeMap::new(),
             mint,
         }
     }
@@ -127,7 +130,7 @@ impl Dispatcher {
             Output::Read(read) => self.reader.ask(&self.shared, &self.machine, read),
             Output::Commit(plan) => self.commit(plan),
             Output::Opened { session, stream, adopted, dropped } => {
-                if !self.sessions.opened(stream, &adopted, &dropped, self.shared.clock.now()) {
+                if !self.sessions.opened(stream, &adopted, &dropped, self.machine.status().frontier, self.shared.clock.now()) {
                     self.gone(session, stream);
                 }
             }
@@ -208,8 +211,10 @@ impl Dispatcher {
         match body {
             Some(event) => self.send(&deliver, &event),
             None => {
-                self.awaited.insert(deliver.token);
-                self.to_fetch.push_back(deliver);
+                if let Some(stream) = self.sessions.stream(deliver.session) {
+                    self.awaited.insert(deliver.token, stream);
+                    self.to_fetch.push_back(deliver);
+                }
             }
         }
     }
@@ -233,7 +238,7 @@ impl Dispatcher {
             return;
         }
         let count = self.to_fetch.len().min(FETCH);
-        let wanted: Vec<_> = self.to_fetch.drain(..count).filter(|deliver| self.awaited.contains(&deliver.token)).collect();
+        let wanted: Vec<_> = self.to_fetch.drain(..count).filter(|deliver| self.awaited.contains_key(&deliver.token)).collect();
         let (store, incarnation) = (Arc::clone(&self.shared.store), self.handle.incarnation);
         self.fetching = Some(Box::pin(async move {
             let mut found = Vec::with_capacity(wanted.len());
@@ -248,7 +253,10 @@ impl Dispatcher {
     /// Events that were read again go to who holds them, if they still do.
     pub(super) fn fetched(&mut self, found: Vec<Fetched>) {
         for (deliver, event) in found {
-            if !self.awaited.remove(&deliver.token) {
+            // On another stream of the session its client did not name it as held, so it was given back.
+            let stream = self.awaited.remove(&deliver.token);
+            let is_late = stream != self.sessions.stream(deliver.session) && !defect::is_on(Defect::StaleFetch);
+            if stream.is_none() || is_late {
                 continue;
             }
             match event {
@@ -269,7 +277,7 @@ impl Dispatcher {
 
     fn revoke(&mut self, session: SessionId, token: Token, reason: RevokeReason) {
         // What was never sent need not be taken back.
-        if self.awaited.remove(&token) {
+        if self.awaited.remove(&token).is_some() {
             return;
         }
         let token = self.mint.seal(&token);
@@ -287,7 +295,7 @@ impl Dispatcher {
         }
     }
 
-    fn gone(&mut self, session: SessionId, stream: waypost_delivery::StreamId) {
+    fn gone(&mut self, session: SessionId, stream: StreamId) {
         if self.sessions.gone(session, stream) {
             self.input(Input::Disconnect { session, stream });
         }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     broker::Broker,
     dead_letters::{self, DeadLetterKey, DeadLetterRow},
+    defect::{self, Defect},
     dispatcher::{Command, SettleItem, Settled},
     error::{Fault, Violation},
     limits,
@@ -43,6 +44,7 @@ pub(super) async fn settle(broker: &Broker, request: wire::SettleRequest) -> Res
                 batch.items.push(item);
                 None
             }
+            Err(refused) if defect::is_on(Defect::BatchFailsWhole) => return Err(Fault::invalid("settlements", refused.message)),
             Err(refused) => Some(*refused),
         });
     }
@@ -135,7 +137,11 @@ async fn seal_outputs(broker: &Broker, token: &Token, outputs: Vec<wire::Event>)
     let mut sealed = Vec::with_capacity(outputs.len());
     for (position, mut output) in outputs.into_iter().enumerate() {
         if output.id.is_empty() {
-            output.id = output_id(token.incarnation, token.offset, position);
+            output.id = if defect::is_on(Defect::OutputIdByChance) {
+                broker.entropy.uuid(broker.clock.now()).to_string()
+            } else {
+                output_id(token.incarnation, token.offset, position)
+            };
         }
         sealed.push(broker.publisher.seal(output, Some(&cause)).map_err(|fault| output_refused(of_output(position, fault)))?);
     }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use waypost_store::{EventStore, Offset, ReadLimits, Selection};
 
 use crate::{
+    defect::{self, Defect},
     filter::{Filter, SYSTEM_PREFIX},
     limits,
 };
@@ -196,7 +197,7 @@ impl Inner {
         let Self { watchers, armed, by_name, by_prefix, everything, .. } = self;
         let mut wake = |ids: &[usize]| ids.iter().for_each(|&id| wake_one(watchers, armed, id));
         wake(by_name.get(event_type).map_or(&[], Vec::as_slice));
-        if !by_prefix.is_empty() {
+        if !by_prefix.is_empty() && !defect::is_on(Defect::HubMissesPrefixes) {
             for (dot, _) in event_type.match_indices('.') {
                 wake(by_prefix.get(&event_type[..=dot]).map_or(&[], Vec::as_slice));
             }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     dead_letters,
+    defect::{self, Defect},
     dispatcher::{Change, Command, Shared},
     error::Fault,
     filter::Filter,
@@ -144,7 +145,7 @@ impl Keeper {
         let selection = wanted(&inspection.filters);
         let batch = self.shared().store.read(floor, &selection, ReadLimits { events: 1, bytes: 1 }).await?;
         let first = batch.events.first().map_or(batch.next, |event| event.offset);
-        Ok((first < end).then_some(first))
+        Ok((first < end && !defect::is_on(Defect::SleepersIgnored)).then_some(first))
     }
 
     /// Backlog policies, and subscriptions that nobody uses.

@@ -5,12 +5,18 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::disk::{Disk, DiskFile};
+use rustix::fs::OFlags;
+
+use super::{
+    disk::{Disk, DiskFile},
+    frame::PAGE,
+    wire::index,
+};
 
 /// Zeros are written in pieces of this size.
 const ZEROS: usize = 1024 * 1024;
@@ -49,13 +55,10 @@ impl Disk for OsDisk {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.directory.join(name))?;
-        let zeros = vec![0; ZEROS];
-        let mut at = 0;
-        while at < bytes {
-            let piece = usize::try_from(bytes - at).unwrap_or(ZEROS).min(ZEROS);
-            file.write_all_at(&zeros[..piece], at)?;
-            at += piece as u64;
+        let path = self.directory.join(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        if bytes > 0 {
+            fill(&path, &file, bytes)?;
         }
         Ok(Arc::new(OsFile(file)))
     }
@@ -83,6 +86,36 @@ impl Disk for OsDisk {
     }
 }
 
+/// Writes zeros into a new file: past the page cache where the file system can, for copying them there costs more than writing them.
+fn fill(path: &Path, file: &File, bytes: u64) -> io::Result<()> {
+    let page = index(PAGE);
+    let memory = vec![0; ZEROS.min(index(bytes)) + page];
+    let aligned = memory.as_ptr().align_offset(page).min(page);
+    let zeros = &memory[aligned..aligned + memory.len() - page];
+    let direct = OFlags::DIRECT.bits().cast_signed();
+    let whole = bytes - bytes % PAGE;
+    let written = match OpenOptions::new().write(true).custom_flags(direct).open(path) {
+        Ok(direct) => write_zeros(&direct, zeros, 0, whole),
+        Err(error) => Err(error),
+    };
+    match written {
+        Ok(()) => write_zeros(file, zeros, whole, bytes),
+        // The file system does not know direct writes, or wants them aligned in another way.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => write_zeros(file, zeros, 0, bytes),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_zeros(file: &File, zeros: &[u8], from: u64, to: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < to {
+        let piece = index(to - at).min(zeros.len());
+        file.write_all_at(&zeros[..piece], at)?;
+        at += piece as u64;
+    }
+    Ok(())
+}
+
 struct OsFile(File);
 
 impl DiskFile for OsFile {
@@ -104,5 +137,41 @@ impl DiskFile for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    fn is_written_whole(directory: &Path) {
+        let disk = OsDisk::open(directory).unwrap();
+        for (name, bytes) in
+            [("none", 0), ("odd", 5_001), ("page", PAGE), ("pieces", 2 * ZEROS as u64 + 3 * PAGE), ("tail", ZEROS as u64 + 77)]
+        {
+            let file = disk.create(name, bytes).unwrap();
+            assert_eq!(file.len().unwrap(), bytes, "{name}");
+            let mut content = vec![1; index(bytes)];
+            file.read_at(&mut content, 0).unwrap();
+            assert!(content.iter().all(|byte| *byte == 0), "{name}");
+            file.sync().unwrap();
+            // A sparse file would make the first write into it wait for the file system.
+            let allocated = std::os::unix::fs::MetadataExt::blocks(&directory.join(name).metadata().unwrap()) * 512;
+            assert!(allocated >= bytes, "{name}: {allocated} of {bytes}");
+        }
+    }
+
+    #[test]
+    fn a_new_file_is_written_whole() {
+        is_written_whole(tempfile::tempdir().unwrap().path());
+    }
+
+    #[test]
+    fn a_new_file_is_written_whole_in_memory_too() {
+        // A file system that may refuse direct writes.
+        let Ok(directory) = tempfile::tempdir_in("/dev/shm") else { return };
+        is_written_whole(directory.path());
     }
 }

@@ -162,6 +162,10 @@ impl Dispatcher {
                 return Stopped::Deleted;
             }
             had_sessions |= !self.sessions.is_empty();
+            // The grace is for what agents still hold. They hold nothing, and were told: the broker need not wait for them.
+            if self.draining && !self.sessions.is_empty() && self.is_quiet() {
+                self.close_all(&draining());
+            }
             if had_sessions && self.sessions.is_empty() {
                 had_sessions = false;
                 self.note_last_session();
@@ -221,9 +225,6 @@ impl Dispatcher {
         self.handle.set_info(info.clone());
         if !self.handle.is_ephemeral() && !self.deleted {
             self.writes.push_back(Write::Info(Box::new(info)));
-        }
-        if self.draining {
-            self.sessions.end_all(&draining());
         }
     }
 }

@@ -365,11 +365,15 @@ impl Dispatcher {
         }
     }
 
-    /// Whether anything needs this task.
+    /// Whether nobody needs this task.
     pub(super) fn is_idle(&self) -> bool {
-        let status = self.machine.status();
-        let nobody = self.sessions.is_empty() && self.requests.is_empty() && status.sessions == 0 && status.leased == 0;
-        nobody && self.writing.is_none() && self.writes.is_empty() && self.fetching.is_none()
+        self.sessions.is_empty() && self.machine.status().sessions == 0 && self.is_quiet()
+    }
+
+    /// Whether nothing is held, asked or under way: a session that drains has nothing left to do here.
+    pub(super) fn is_quiet(&self) -> bool {
+        let nothing_held = self.machine.status().leased == 0 && self.requests.is_empty();
+        nothing_held && self.writing.is_none() && self.writes.is_empty() && self.fetching.is_none()
     }
 
     /// When the machine wants to be asked again.

@@ -309,7 +309,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Tells every stream that the broker ends, lets agents settle for the grace, and ends the streams. Every dispatcher is done after it.
+    /// Tells every stream that the broker ends, lets agents settle what they hold for up to the grace, and ends the streams: each as soon as
+    /// its subscription has nothing leased. Every dispatcher is done after it.
     pub async fn drain(&self, grace: Duration) {
         self.shared.drain();
         let handles = self.running();

@@ -125,6 +125,28 @@ async fn p6_a_drain_tells_the_agents_lets_them_settle_and_gives_back_the_rest_un
 }
 
 #[tokio::test(start_paused = true)]
+async fn p6_a_drain_takes_no_longer_than_it_takes_to_settle_what_is_held() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let mut busy = agent.subscribe(to("busy")).await;
+    agent.publish(&["a"]).await;
+    let held = busy.delivery().await;
+    let mut idle = agent.subscribe(to("idle")).await;
+    let broker = std::sync::Arc::clone(&world.broker);
+    let began = tokio::time::Instant::now();
+    let drained = tokio::spawn(async move { broker.drain(Duration::from_secs(5)).await });
+    for stream in [&mut busy, &mut idle] {
+        assert!(matches!(stream.message().await, Response::Draining(_)));
+    }
+    assert_eq!(idle.try_message().await.unwrap_err().code(), Code::Unavailable);
+    assert!(!drained.is_finished(), "one agent holds a delivery");
+    assert_eq!(agent.ack(&held).await, SettlementStatus::Done);
+    assert_eq!(busy.try_message().await.unwrap_err().code(), Code::Unavailable);
+    drained.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn p14_a_damaged_event_is_a_gap_and_the_others_are_delivered() {
     let world = World::new().await;
     let mut agent = world.agent().await;

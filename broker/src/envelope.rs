@@ -38,7 +38,7 @@ pub struct Identity {
 /// # Errors
 /// [`InvalidEvent`] names the first field that is wrong.
 pub fn seal(mut event: wire::Event, raw: &[u8], identity: Identity, now: Micros, entropy: &Entropy) -> Result<NewEvent, InvalidEvent> {
-    let fingerprint = identity.fingerprint.unwrap_or_else(|| xxh3_128(&event.encode_to_vec()));
+    let fingerprint = identity.fingerprint.unwrap_or_else(|| fingerprint(&event));
     complete(&mut event, now, entropy)?;
     check(&event)?;
 
@@ -54,6 +54,44 @@ pub fn seal(mut event: wire::Event, raw: &[u8], identity: Identity, now: Micros,
     event.encode_raw(&mut body);
     body.put_slice(raw);
     Ok(NewEvent { head, body: body.freeze(), fingerprint, dedup_window: identity.window })
+}
+
+/// A hash of an event as it was sent: its fields in the order of their numbers, each behind its length or a byte that says whether it is there,
+/// so that no two events read the same. The data, which may be large, goes in as its own hash and is not copied. All of it is kept with
+/// the event: what is hashed, and how, is frozen.
+fn fingerprint(event: &wire::Event) -> u128 {
+    let wire::Event { id, source, r#type, subject, time, data, ordering_key, lineage, attributes } = event;
+    let mut sent = Vec::with_capacity(512);
+    for text in [id, source, r#type, subject] {
+        put_text(&mut sent, text);
+    }
+    sent.put_u8(time.is_some().into());
+    if let Some(prost_types::Timestamp { seconds, nanos }) = time {
+        sent.put_i64_le(*seconds);
+        sent.put_i32_le(*nanos);
+    }
+    sent.put_u8(data.is_some().into());
+    if let Some(wire::Any { type_url, value }) = data {
+        put_text(&mut sent, type_url);
+        sent.put_u128_le(xxh3_128(value));
+    }
+    put_text(&mut sent, ordering_key);
+    sent.put_u8(lineage.is_some().into());
+    if let Some(Lineage { correlation_id, causation_id, hops }) = lineage {
+        put_text(&mut sent, correlation_id);
+        put_text(&mut sent, causation_id);
+        sent.put_u32_le(*hops);
+    }
+    for (name, value) in attributes {
+        put_text(&mut sent, name);
+        put_text(&mut sent, value);
+    }
+    xxh3_128(&sent)
+}
+
+fn put_text(sent: &mut Vec<u8>, text: &str) {
+    sent.put_u64_le(text.len() as u64);
+    sent.put_slice(text.as_bytes());
 }
 
 /// The encoded event in a stored body: a slice of it. Empty if the body is none, which the store's checksums rule out.
@@ -213,6 +251,35 @@ mod tests {
         assert_eq!(first.fingerprint, again.fingerprint);
         assert_ne!(first.fingerprint, other.fingerprint);
         assert_ne!(first.head.id(), again.head.id());
+    }
+
+    #[test]
+    fn p7_every_field_that_is_sent_counts() {
+        let attribute = |name: &str, value: &str| wire::Event { attributes: [(name.to_owned(), value.to_owned())].into(), ..minimal() };
+        let lineage = |lineage: Lineage| wire::Event { lineage: Some(lineage), ..minimal() };
+        let data = |url: &str, value: &'static [u8]| wire::Any { type_url: url.into(), value: Bytes::from_static(value) };
+        let time = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+        let events = [
+            minimal(),
+            wire::Event { id: "x".into(), ..minimal() },
+            wire::Event { source: "agents".into(), r#type: "/at".into(), ..minimal() },
+            wire::Event { subject: "x".into(), ..minimal() },
+            wire::Event { ordering_key: "x".into(), ..minimal() },
+            wire::Event { time: time(0, 0), ..minimal() },
+            wire::Event { time: time(1, 0), ..minimal() },
+            wire::Event { time: time(0, 1), ..minimal() },
+            wire::Event { data: Some(wire::Any::default()), ..minimal() },
+            wire::Event { data: Some(data("u", b"")), ..minimal() },
+            wire::Event { data: Some(data("", b"u")), ..minimal() },
+            lineage(Lineage::default()),
+            lineage(Lineage { correlation_id: "x".into(), ..Lineage::default() }),
+            lineage(Lineage { causation_id: "x".into(), ..Lineage::default() }),
+            lineage(Lineage { hops: 1, ..Lineage::default() }),
+            attribute("ab", "c"),
+            attribute("a", "bc"),
+        ];
+        let all: std::collections::BTreeSet<_> = events.iter().map(fingerprint).collect();
+        assert_eq!(all.len(), events.len());
     }
 
     #[test]

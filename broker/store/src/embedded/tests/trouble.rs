@@ -9,7 +9,7 @@ use super::{
     script::{Acked, T0, check, event},
 };
 use crate::{
-    AppendError, Commit, EmbeddedStore,
+    AppendError, Commit, EmbeddedOptions, EmbeddedStore,
     contract::{EventStore, ReadLimits, Selection},
     testing::{Operation, SimDisk, Trouble, conformance::Sizes},
 };
@@ -111,7 +111,9 @@ async fn p1_what_is_served_after_opening_is_durable() {
     let mut served = 0;
     for seed in 0..20 {
         let (disk, dir, mut acked) = (SimDisk::new(seed), TempDir::new().unwrap(), Acked::default());
-        let store = open(&disk, &dir);
+        // Without spares: making one would meet the failure that is meant for the append.
+        let no_spares = EmbeddedOptions { spare_segments: 0, ..options(dir.path(), SIZES) };
+        let store = EmbeddedStore::open_on(Arc::new(disk.clone()), no_spares).unwrap();
         append(&store, "first", &mut acked).await;
         disk.fail(Operation::Sync, 0, Trouble::Broken);
         // Recovery within the process fails, too.

@@ -55,6 +55,8 @@ pub struct Subscription {
     waiting: Vec<Ask>,
     /// What came in while a step was decided that stands alone.
     deferred: Vec<Input>,
+    /// Empty between two facts: kept for its room.
+    ended: Vec<Lease>,
     #[cfg(any(test, feature = "defects"))]
     defect: Option<Defect>,
 }
@@ -101,6 +103,7 @@ impl Subscription {
             settling_ahead: BTreeSet::new(),
             waiting: Vec::new(),
             deferred: Vec::new(),
+            ended: Vec::new(),
             #[cfg(any(test, feature = "defects"))]
             defect: None,
         }

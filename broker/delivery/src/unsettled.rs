@@ -3,8 +3,8 @@
 //! Constraints:
 //! - Bounded by the caller (P12). No step costs in proportion to how many there are: whatever is asked often (what is ready, what is
 //!   due, who holds how much) has an ordered index.
-//! - An index is never kept by hand: [`Unsettled::update`] takes the event out of all of them, lets the change happen, and puts it
-//!   back by what it is then. So nothing can be lost between two states (P2), and counts cannot drift.
+//! - An index is never kept by hand: where an event belongs follows from what it is ([`Place`]), and [`Unsettled::update`] moves it from
+//!   where it was before a change to where it is after it. So nothing can be lost between two states (P2), and counts cannot drift.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,51 +98,95 @@ struct Index {
     history_bytes: usize,
 }
 
+/// Where the indexes have an event. By default nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    timer: Option<Time>,
+    held: Option<(SessionId, u64)>,
+    /// Its lane, and whether it could be handed out if it were alone there.
+    lane: Option<(u64, bool)>,
+    /// Whether it could be handed out, if it has no lane.
+    ready: bool,
+    history_bytes: usize,
+}
+
 impl Index {
+    fn place(&self, entry: &Entry) -> Place {
+        let lane = entry.key.filter(|_| self.ordered).map(|key| (key, entry.is_free()));
+        Place {
+            timer: entry.timer(),
+            held: entry.lease.map(|lease| (lease.session, u64::from(entry.bytes))),
+            lane,
+            ready: lane.is_none() && entry.is_free(),
+            history_bytes: entry.history_bytes(),
+        }
+    }
+
     fn add(&mut self, offset: Offset, entry: &Entry) {
-        self.timers.extend(entry.timer().map(|time| (time, offset)));
-        if let Some(lease) = &entry.lease {
-            let (offsets, bytes) = self.held.entry(lease.session).or_default();
-            offsets.insert(offset);
-            *bytes += u64::from(entry.bytes);
-            self.load.events += 1;
-            self.load.bytes += u64::from(entry.bytes);
-        }
-        if let Some(key) = entry.key.filter(|_| self.ordered) {
-            self.change_lane(key, |lane| {
-                lane.events.insert(offset, entry.is_free());
-                lane.outstanding += usize::from(entry.lease.is_some());
-            });
-        } else if entry.is_free() {
-            self.ready.insert(offset);
-        }
-        self.history_bytes += entry.history_bytes();
+        let to = self.place(entry);
+        self.move_to(offset, Place::default(), to);
     }
 
     fn remove(&mut self, offset: Offset, entry: &Entry) {
-        if let Some(time) = entry.timer() {
-            self.timers.remove(&(time, offset));
-        }
-        if let Some(lease) = &entry.lease
-            && let Some((offsets, bytes)) = self.held.get_mut(&lease.session)
-        {
-            offsets.remove(&offset);
-            *bytes -= u64::from(entry.bytes);
-            if offsets.is_empty() {
-                self.held.remove(&lease.session);
+        let from = self.place(entry);
+        self.move_to(offset, from, Place::default());
+    }
+
+    /// Touches only what differs.
+    fn move_to(&mut self, offset: Offset, from: Place, to: Place) {
+        if from.timer != to.timer {
+            if let Some(time) = from.timer {
+                self.timers.remove(&(time, offset));
             }
-            self.load.events -= 1;
-            self.load.bytes -= u64::from(entry.bytes);
+            self.timers.extend(to.timer.map(|time| (time, offset)));
         }
-        if let Some(key) = entry.key.filter(|_| self.ordered) {
-            self.change_lane(key, |lane| {
-                lane.events.remove(&offset);
-                lane.outstanding -= usize::from(entry.lease.is_some());
-            });
-        } else if entry.is_free() {
-            self.ready.remove(&offset);
+        if from.held != to.held {
+            self.let_go(offset, from.held);
+            self.hold(offset, to.held);
         }
-        self.history_bytes -= entry.history_bytes();
+        if from.ready != to.ready {
+            if to.ready {
+                self.ready.insert(offset);
+            } else {
+                self.ready.remove(&offset);
+            }
+        }
+        if (from.lane, from.held.is_some()) != (to.lane, to.held.is_some()) {
+            if let Some((key, _)) = from.lane {
+                self.change_lane(key, |lane| {
+                    lane.events.remove(&offset);
+                    lane.outstanding -= usize::from(from.held.is_some());
+                });
+            }
+            if let Some((key, free)) = to.lane {
+                self.change_lane(key, |lane| {
+                    lane.events.insert(offset, free);
+                    lane.outstanding += usize::from(to.held.is_some());
+                });
+            }
+        }
+        self.history_bytes = self.history_bytes - from.history_bytes + to.history_bytes;
+    }
+
+    fn hold(&mut self, offset: Offset, held: Option<(SessionId, u64)>) {
+        let Some((session, bytes)) = held else { return };
+        let (offsets, total) = self.held.entry(session).or_default();
+        offsets.insert(offset);
+        *total += bytes;
+        self.load.events += 1;
+        self.load.bytes += bytes;
+    }
+
+    fn let_go(&mut self, offset: Offset, held: Option<(SessionId, u64)>) {
+        let Some((session, bytes)) = held else { return };
+        let Some((offsets, total)) = self.held.get_mut(&session) else { return };
+        offsets.remove(&offset);
+        *total -= bytes;
+        if offsets.is_empty() {
+            self.held.remove(&session);
+        }
+        self.load.events -= 1;
+        self.load.bytes -= bytes;
     }
 
     fn change_lane(&mut self, key: u64, change: impl FnOnce(&mut Lane)) {
@@ -198,9 +242,10 @@ impl Unsettled {
     /// The only way to change an event. `None` if there is no such event.
     pub(crate) fn update<T>(&mut self, offset: Offset, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let entry = self.entries.get_mut(&offset)?;
-        self.index.remove(offset, entry);
+        let from = self.index.place(entry);
         let result = change(entry);
-        self.index.add(offset, entry);
+        let to = self.index.place(entry);
+        self.index.move_to(offset, from, to);
         Some(result)
     }
 

@@ -18,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use prost::Message;
 use tokio::{
     sync::{Notify, watch},
     time::{Sleep, sleep_until},
@@ -64,6 +63,12 @@ impl Signals {
     }
 }
 
+/// The most bytes that the numbers, times, tags and lengths of a delivery take.
+const DELIVERY_NUMBERS: usize = 112;
+
+/// Deliveries that a message has room for from the start.
+const FIRST_ROOM: usize = 256;
+
 /// The sending half, held by the dispatcher.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -99,7 +104,7 @@ impl Outbox {
     pub fn deliver(&self, deliveries: impl IntoIterator<Item = wire::Delivery>) -> bool {
         let mut state = self.lock();
         for delivery in deliveries {
-            let bytes = delivery.encoded_len() + 8;
+            let bytes = weight(&delivery);
             state.bytes += bytes;
             state.deliveries += 1;
             state.queue.push_back(Item::Delivery(delivery, bytes));
@@ -134,6 +139,11 @@ impl Outbox {
     }
 }
 
+/// What a delivery takes in a message at the most, without encoding it: all that is not counted here are numbers.
+fn weight(delivery: &wire::Delivery) -> usize {
+    delivery.event.as_ref().map_or(0, |event| event.0.len()) + delivery.token.len() + DELIVERY_NUMBERS
+}
+
 fn wake(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take();
     drop(state);
@@ -151,7 +161,7 @@ impl State {
                 _ => None,
             };
         }
-        let (mut deliveries, mut size) = (Vec::new(), 0);
+        let (mut deliveries, mut size) = (Vec::with_capacity(self.deliveries.min(FIRST_ROOM)), 0);
         while let Some(Item::Delivery(_, bytes)) = self.queue.front() {
             if !deliveries.is_empty() && size + bytes > limits::DELIVERIES_TARGET_BYTES {
                 break;

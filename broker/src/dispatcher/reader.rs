@@ -29,7 +29,7 @@ pub(super) struct Reader {
     watch: Option<Watch>,
     wake: Arc<Notify>,
     armed: bool,
-    bodies: BTreeMap<Offset, StoredEvent>,
+    bodies: VecDeque<StoredEvent>,
     /// Why spans were lost, of the latest ones.
     losses: VecDeque<(Offset, Offset, v1::GapReason)>,
 }
@@ -94,7 +94,8 @@ impl Reader {
 
     /// The body of an event that was read ahead, once.
     pub(super) fn body(&mut self, offset: Offset) -> Option<StoredEvent> {
-        self.bodies.remove(&offset)
+        let at = self.bodies.binary_search_by_key(&offset, |event| event.offset).ok()?;
+        self.bodies.remove(at)
     }
 
     /// A policy lets a span go.
@@ -150,7 +151,7 @@ impl Reader {
                 break;
             }
             events.push(candidate(&event));
-            self.bodies.insert(event.offset, event);
+            self.bodies.push_back(event);
         }
         standing.cursor = next;
         if events.is_empty() && standing.gaps.is_empty() && next < until {

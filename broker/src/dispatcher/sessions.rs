@@ -18,6 +18,9 @@ use crate::{
     grpc::convert::{proto_duration, time},
 };
 
+/// Deliveries that a session's message has room for from the start: as many as an agent takes unless it says otherwise.
+const GATHERED: usize = 32;
+
 /// The open streams, and those that are about to open.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -136,7 +139,7 @@ impl Sessions {
     /// Gathers a delivery for a session's next message.
     pub(super) fn gather(&mut self, session: SessionId, delivery: wire::Delivery) {
         if self.open.contains_key(&session) {
-            self.gathered.entry(session).or_default().push(delivery);
+            self.gathered.entry(session).or_insert_with(|| Vec::with_capacity(GATHERED)).push(delivery);
         }
     }
 

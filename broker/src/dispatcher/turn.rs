@@ -61,6 +61,8 @@ pub(super) struct Dispatcher {
     /// Since when nobody has used it.
     pub(super) idle_since: Option<Time>,
     outputs: Outputs,
+    /// Empty between two rounds: kept for its room.
+    spare: Outputs,
     /// What the outputs brought about.
     inputs: VecDeque<Input>,
     to_fetch: VecDeque<Deliver>,
@@ -90,6 +92,7 @@ impl Dispatcher {
             draining,
             idle_since: None,
             outputs: Outputs::new(),
+            spare: Outputs::new(),
             inputs: VecDeque::new(),
             to_fetch: VecDeque::new(),
             awaited: BTreeMap::new(),
@@ -106,9 +109,9 @@ impl Dispatcher {
     pub(super) fn turn(&mut self) {
         self.machine.advance(self.shared.clock.time(), &mut self.outputs);
         while !self.outputs.is_empty() {
-            for output in std::mem::take(&mut self.outputs) {
-                self.output(output);
-            }
+            let mut outputs = std::mem::replace(&mut self.outputs, std::mem::take(&mut self.spare));
+            outputs.drain(..).for_each(|output| self.output(output));
+            self.spare = outputs;
             for session in self.sessions.flush() {
                 self.inputs.push_back(Input::Writable { session, writable: false });
             }

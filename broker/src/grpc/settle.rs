@@ -34,7 +34,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn settle(broker: &Broker, request: wire::SettleRequest) -> Result<v1::SettleResponse, Fault> {
     check_count("settlements", request.settlements.len())?;
-    let mut results: Vec<Option<v1::SettleResult>> = Vec::new();
+    let mut results: Vec<Option<v1::SettleResult>> = Vec::with_capacity(request.settlements.len());
     let mut batches: BTreeMap<u64, Batch> = BTreeMap::new();
     for (index, settlement) in request.settlements.into_iter().enumerate() {
         results.push(match check(broker, settlement).await {

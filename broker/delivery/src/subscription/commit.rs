@@ -295,9 +295,10 @@ impl Subscription {
             Record::Gap { from, to } => (RevokeReason::Gone, self.state.needed(from, to)),
             _ => (RevokeReason::SettledElsewhere, None),
         };
-        let mut ended = Vec::new();
+        let mut ended = mem::take(&mut self.ended);
         self.state.apply(decision.fact, &mut ended);
-        ended.iter().filter(|lease| Some(lease.token) != by).for_each(|lease| Self::revoke(lease, reason, outputs));
+        ended.drain(..).filter(|lease| Some(lease.token) != by).for_each(|lease| Self::revoke(&lease, reason, outputs));
+        self.ended = ended;
         outputs.extend(gap.map(|(from, to)| Output::Gap { from, to }));
         match decision.event {
             Some(offset) => drop(self.settling_ahead.remove(&offset)),

@@ -53,6 +53,7 @@ impl Settings {
             retention: RetentionRules {
                 settled: config.retention.settled.get(),
                 dead_letters: config.retention.dead_letters.get(),
+                quarantine: config.retention.quarantine.get(),
                 interval: config.retention.interval.get(),
             },
         }

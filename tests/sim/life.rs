@@ -56,6 +56,7 @@ fn settings() -> Settings {
         retention: RetentionRules {
             settled: Duration::from_secs(15),
             dead_letters: Duration::from_secs(3_600),
+            quarantine: Duration::from_secs(3_600),
             interval: Duration::from_secs(1),
         },
     }

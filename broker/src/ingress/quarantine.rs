@@ -94,6 +94,17 @@ pub enum QuarantineError {
     Read(#[from] ReadError),
 }
 
+/// Why old webhooks could not be let go.
+#[derive(Debug, thiserror::Error)]
+pub enum ExpireError {
+    /// The store does not answer.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store refuses.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
 impl Quarantine {
     /// A quarantine that remembers nothing yet.
     #[must_use]
@@ -116,7 +127,10 @@ impl Quarantine {
     ) -> Result<Kept, CommitError> {
         let same = same(source, raw, &why);
         let known = same.and_then(|same| self.known().ids.get(&same).cloned());
-        if let Some(id) = known {
+        // What is remembered may have gone with its time.
+        if let Some(id) = known
+            && matches!(get(store, &id).await, Ok(Some(_)))
+        {
             return Ok(Kept { id, again: true });
         }
         let mut key = BytesMut::with_capacity(KEY_BYTES);
@@ -235,6 +249,28 @@ pub async fn get(store: &dyn EventStore, id: &str) -> Result<Option<GetQuarantin
     let Some(key) = key(id) else { return Ok(None) };
     let rows = store.scan(Table::Quarantine, &key, 1).await?;
     Ok(rows.first().filter(|row| *row.key == *key).and_then(decode))
+}
+
+/// Lets go of every webhook that came before a time. Answers how many there were.
+///
+/// # Errors
+/// When the store does not answer or refuses; some may be gone by then.
+pub async fn expire(store: &dyn EventStore, now: Micros, before: Micros) -> Result<usize, ExpireError> {
+    let from = (!before).to_be_bytes();
+    let mut gone = 0;
+    loop {
+        // The older, the greater the key.
+        let rows = store.scan(Table::Quarantine, &from, QUARANTINE_SCAN_ROWS).await?;
+        let is_last = rows.len() < QUARANTINE_SCAN_ROWS;
+        gone += rows.len();
+        let rows: Vec<_> = rows.into_iter().map(|row| RowChange::Delete(Table::Quarantine, row.key)).collect();
+        if !rows.is_empty() {
+            store.commit(now, Commit { rows, ..Commit::default() }).await?;
+        }
+        if is_last {
+            return Ok(gone);
+        }
+    }
 }
 
 fn key(id: &str) -> Option<Vec<u8>> {

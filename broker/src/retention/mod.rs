@@ -19,6 +19,8 @@ pub struct RetentionRules {
     pub settled: Duration,
     /// Dead letters.
     pub dead_letters: Duration,
+    /// Webhooks in quarantine.
+    pub quarantine: Duration,
     /// How often it is looked after.
     pub interval: Duration,
 }

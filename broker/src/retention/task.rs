@@ -1,4 +1,4 @@
-//! Looks after the log, the subscriptions and the dead letters, at an interval.
+//! Looks after the log, the subscriptions, the dead letters and the quarantine, at an interval.
 //!
 //! Constraint: an error of one step is logged and the step is made again at the next interval; nothing here ends the broker.
 
@@ -24,6 +24,7 @@ use crate::{
     error::Fault,
     filter::Filter,
     grpc::convert::incarnation,
+    ingress::quarantine,
     limits,
     publisher::Publisher,
     registry::{Handle, Info, Registry},
@@ -74,6 +75,7 @@ impl Keeper {
         if let Err(fault) = self.dead_letters().await {
             tracing::warn!(%fault, "retention of dead letters failed; it is tried again");
         }
+        self.quarantine().await;
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -246,6 +248,17 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Quarantined webhooks that were kept for long enough.
+    async fn quarantine(&self) {
+        let now = self.shared().clock.now();
+        let before = now.saturating_sub(micros(self.rules.quarantine));
+        match quarantine::expire(&*self.shared().store, now, before).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "quarantined webhooks were let go"),
+            Err(error) => tracing::warn!(%error, "retention of quarantined webhooks failed; it is tried again"),
+        }
     }
 
     /// Dead letters that were kept for long enough.

@@ -5,6 +5,7 @@
 mod admin;
 mod delivery;
 mod faults;
+mod looking;
 mod publishing;
 mod retention;
 mod world;

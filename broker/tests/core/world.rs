@@ -51,6 +51,7 @@ pub(crate) fn settings() -> Settings {
         retention: RetentionRules {
             settled: Duration::from_secs(7 * 86_400),
             dead_letters: Duration::from_secs(30 * 86_400),
+            quarantine: Duration::from_secs(30 * 86_400),
             interval: Duration::from_secs(10),
         },
     }
@@ -77,7 +78,7 @@ impl World {
         Self { disk, broker, settings, faults, clock }
     }
 
-    async fn channel(&self, routes: tonic::service::Routes) -> Channel {
+    pub(crate) async fn channel(&self, routes: tonic::service::Routes) -> Channel {
         let (client, server) = tokio::io::duplex(1 << 20);
         let (incoming, accepted) = mpsc::channel(1);
         incoming.send(Ok::<_, std::io::Error>(server)).await.unwrap();

@@ -13,7 +13,7 @@ use super::{
     convert::{incarnation, timestamp},
     page::Page,
 };
-use crate::{broker::Broker, dispatcher::Change, error::Fault, limits, registry::Handle};
+use crate::{broker::Broker, error::Fault, limits, registry::Handle};
 
 /// Serves the administration of subscriptions.
 #[derive(Debug)]
@@ -190,8 +190,7 @@ impl SubscriptionAdminService for SubscriptionAdmin {
         if request.target.as_ref().is_none_or(|target| target.position.is_none()) {
             return Err(Fault::invalid("target", "is required: one of point, offset and time").into());
         }
-        let to = self.broker.registry.position(request.target.as_ref(), "target").await?;
-        handle.change(self.broker.registry.shared(), Change::Seek(to)).await?;
+        self.broker.registry.seek(&handle, request.target.as_ref()).await?;
         Ok(Response::new(v1::SeekSubscriptionResponse { subscription: Some(self.show(&handle).await?) }))
     }
 }

@@ -32,7 +32,6 @@ pub struct Handle {
     pub signals: Arc<Signals>,
     /// Where it stands, as far as is known: 0 until it was loaded.
     pub frontier: Arc<AtomicU64>,
-    floor: AtomicU64,
     info: Mutex<Info>,
     life: Mutex<Life>,
 }
@@ -70,7 +69,6 @@ impl Handle {
             incarnation,
             signals: Arc::default(),
             frontier: Arc::default(),
-            floor: AtomicU64::new(0),
             info: Mutex::new(info),
             life: Mutex::new(life),
         })
@@ -93,16 +91,9 @@ impl Handle {
         *self.info.lock().unwrap_or_else(PoisonError::into_inner) = info;
     }
 
-    /// The lowest offset that it still needs, if it was loaded.
-    #[must_use]
-    pub fn floor(&self) -> Option<Offset> {
-        Some(self.floor.load(Ordering::Relaxed)).filter(|&floor| floor > 0)
-    }
-
     /// Notes where it stands.
     pub fn note(&self, machine: &Subscription) {
         self.frontier.store(machine.status().frontier, Ordering::Relaxed);
-        self.floor.store(machine.floor(), Ordering::Relaxed);
     }
 
     /// Whether it has a task.

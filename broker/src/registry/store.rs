@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use waypost_delivery::Subscription;
 use waypost_proto::v1::{self, ErrorReason, start_position::Position};
 use waypost_store::{Commit, Offset, ReadError, Table};
@@ -38,7 +38,7 @@ pub struct Registry {
     limits: RegistryLimits,
     by_name: DashMap<Arc<str>, Arc<Handle>>,
     by_incarnation: DashMap<u64, Arc<Handle>>,
-    /// Creations and deletions go one at a time.
+    /// Creations, deletions and seeks go one at a time, and none while retention looks who needs what.
     changing: Mutex<()>,
 }
 
@@ -280,6 +280,22 @@ impl Registry {
         let info = Info { paused, pause_reason, ..handle.info() };
         handle.change(&self.shared, Change::Pause { paused, info }).await?;
         Ok(())
+    }
+
+    /// Begins a subscription again at another position.
+    ///
+    /// # Errors
+    /// When the position is beyond the end, or the store refuses.
+    pub async fn seek(&self, handle: &Arc<Handle>, target: Option<&v1::StartPosition>) -> Result<(), Fault> {
+        let _changing = self.changing.lock().await;
+        let to = self.position(target, "target").await?;
+        handle.change(&self.shared, Change::Seek(to)).await?;
+        Ok(())
+    }
+
+    /// While this is held nobody begins to need what nobody needed: no subscription is created or sought.
+    pub(crate) async fn hold_still(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     /// Ends a subscription.

@@ -91,6 +91,7 @@ impl Keeper {
         if wish <= disk.first && warning.is_none() {
             return Ok(());
         }
+        let still = self.registry.hold_still().await;
         // For a warning it is of interest who pins anything at all.
         let pin = self.pin(if warning.is_some() { disk.next } else { wish }).await?;
         let end = pin.as_ref().map_or(wish, |pin| pin.offset.min(wish));
@@ -98,6 +99,7 @@ impl Keeper {
             let first = store.trim(end).await?;
             tracing::info!(before = end, first, "settled events were let go");
         }
+        drop(still);
         if let Some(percent) = warning {
             let facts = json!({
                 "percent": percent,
@@ -117,9 +119,6 @@ impl Keeper {
         let mut lowest: Option<Pin> = None;
         for handle in self.registry.list() {
             let end = lowest.as_ref().map_or(end, |pin| pin.offset);
-            if handle.floor().is_some_and(|floor| floor >= end) {
-                continue;
-            }
             if let Some(offset) = self.needs(&handle, end).await? {
                 lowest = Some(Pin { offset, subscription: Arc::clone(&handle.name) });
             }

@@ -116,7 +116,6 @@ fn field(inner: impl Strategy<Value = Value> + Clone + 'static) -> BoxedStrategy
     prop_oneof![
         (
             names(&[
-                "an_int32",
                 "anInt32",
                 "anInt64",
                 "a_uint32",

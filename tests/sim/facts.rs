@@ -131,6 +131,7 @@ impl Ledger {
     /// What a failure says about the lease that ended.
     fn ended(&mut self, interest: &Interest, offset: u64, outcome: AttemptOutcome, at: u64) {
         let handed = self.handed.get(&(interest.incarnation, offset)).copied().filter(|handed| handed.token.seek == interest.seek);
+        self.ended.extend(handed.map(|handed| handed.token));
         match outcome {
             AttemptOutcome::Nacked => {
                 let asked = self.asked.get(&(interest.incarnation, interest.seek, offset)).copied().unwrap_or_default();

@@ -83,6 +83,8 @@ pub(crate) struct Ledger {
     /// By incarnation, seek generation and offset.
     pub(crate) asked: BTreeMap<(u64, u32, u64), Asked>,
     pub(crate) handed: BTreeMap<(u64, u64), Handed>,
+    /// Deliveries whose failure is durable, whatever a stream that opened at the same time was told.
+    pub(crate) ended: BTreeSet<Token>,
     pub(crate) tokens: BTreeSet<Token>,
     pub(crate) partings: BTreeMap<u128, Parting>,
     pub(crate) draining_since: Option<u64>,

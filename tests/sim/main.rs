@@ -45,7 +45,7 @@ use defects::Plan;
 use run::{Outcome, run, run_many};
 
 /// How many seeds are run, and how many steps of each, unless told otherwise.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 150;
 const STEPS: u64 = 10_000;
 
 fn variable(name: &str) -> Option<u64> {

@@ -147,11 +147,13 @@ impl Operator {
             let answer = handle.await;
             let mut ledger = lock(ledger);
             let steps = ledger.interests.get(&incarnation).map_or(0, |interest| interest.steps(kind));
+            // The dead letters of a subscription that is gone are rows without a machine: discarding them leaves no record.
+            let leaves_none = kind == "discard" && ledger.interests.get(&incarnation).is_none_or(|interest| interest.deleted);
             match answer {
                 Ok(Ok(0)) => {}
                 Ok(Ok(_)) => {
                     ledger.trace(kind.as_bytes());
-                    ledger.hold("P4", steps > before, || format!("{kind} was confirmed, and is not durable"));
+                    ledger.hold("P4", steps > before || leaves_none, || format!("{kind} was confirmed, and is not durable"));
                 }
                 Ok(Err(status)) => {
                     ledger.trace(&[10, status.code() as u8]);

@@ -150,7 +150,8 @@ impl Agent {
             if is_new {
                 holding.last = longest(now, total);
             }
-            let handed = Handed { token: holding.token, session: self.session, deadline: holding.deadline, is_certain: true };
+            let is_certain = !ledger.ended.contains(&holding.token);
+            let handed = Handed { token: holding.token, session: self.session, deadline: holding.deadline, is_certain };
             ledger.handed.insert((incarnation, holding.token.offset), handed);
         }
         for lease in opened.dropped {

@@ -35,7 +35,7 @@ pub enum Command {
     },
     /// Tell how the subscription is doing.
     Inspect(oneshot::Sender<Inspection>),
-    /// Spans that the store can no longer serve, found by retention; the answer is the floor after them.
+    /// A span that retention lets go by the subscription's own policy.
     Gap {
         /// The first offset.
         from: Offset,

@@ -29,6 +29,14 @@ pub trait Disk: Send + Sync + 'static {
     /// `NotFound`, or as the operating system says.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// Opens a file as the log that is being written: [`DiskFile::write_durably`] takes the shortest way that the disk has.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    fn open_log(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(name)
+    }
+
     /// Gives a file another name, replacing a file that has it. Durable after [`Disk::sync_names`].
     ///
     /// # Errors
@@ -86,4 +94,13 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// After an error any unsynced write may be lost, even if a later sync succeeds: never sync this file again.
     fn sync(&self) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `at` and makes them durable: them, not necessarily what was written before.
+    ///
+    /// # Errors
+    /// As [`DiskFile::write_at`] and [`DiskFile::sync`]: any part may be there, and the file must not be written again.
+    fn write_durably(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.write_at(bytes, at)?;
+        self.sync()
+    }
 }

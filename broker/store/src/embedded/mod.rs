@@ -20,6 +20,7 @@ pub mod disk;
 
 mod cache;
 mod dedup;
+mod direct;
 mod format;
 mod frame;
 mod home;

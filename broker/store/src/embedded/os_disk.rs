@@ -5,21 +5,15 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustix::fs::OFlags;
-
 use super::{
+    direct::{DurableWriter, fill},
     disk::{Disk, DiskFile},
-    frame::PAGE,
-    wire::index,
 };
-
-/// Zeros are written in pieces of this size.
-const ZEROS: usize = 1024 * 1024;
 
 /// A directory of the operating system.
 pub(super) struct OsDisk {
@@ -60,12 +54,18 @@ impl Disk for OsDisk {
         if bytes > 0 {
             fill(&path, &file, bytes)?;
         }
-        Ok(Arc::new(OsFile(file)))
+        Ok(Arc::new(OsFile { file, durable: None }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).open(self.directory.join(name))?;
-        Ok(Arc::new(OsFile(file)))
+        Ok(Arc::new(OsFile { file, durable: None }))
+    }
+
+    fn open_log(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.directory.join(name);
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(Arc::new(OsFile { file, durable: DurableWriter::open(&path)? }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -86,57 +86,41 @@ impl Disk for OsDisk {
     }
 }
 
-/// Writes zeros into a new file: past the page cache where the file system can, for copying them there costs more than writing them.
-fn fill(path: &Path, file: &File, bytes: u64) -> io::Result<()> {
-    let page = index(PAGE);
-    let memory = vec![0; ZEROS.min(index(bytes)) + page];
-    let aligned = memory.as_ptr().align_offset(page).min(page);
-    let zeros = &memory[aligned..aligned + memory.len() - page];
-    let direct = OFlags::DIRECT.bits().cast_signed();
-    let whole = bytes - bytes % PAGE;
-    let written = match OpenOptions::new().write(true).custom_flags(direct).open(path) {
-        Ok(direct) => write_zeros(&direct, zeros, 0, whole),
-        Err(error) => Err(error),
-    };
-    match written {
-        Ok(()) => write_zeros(file, zeros, whole, bytes),
-        // The file system does not know direct writes, or wants them aligned in another way.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => write_zeros(file, zeros, 0, bytes),
-        Err(error) => Err(error),
-    }
+/// An open file, and how it is written durably, if it was opened for that and the file system can.
+struct OsFile {
+    file: File,
+    durable: Option<DurableWriter>,
 }
-
-fn write_zeros(file: &File, zeros: &[u8], from: u64, to: u64) -> io::Result<()> {
-    let mut at = from;
-    while at < to {
-        let piece = index(to - at).min(zeros.len());
-        file.write_all_at(&zeros[..piece], at)?;
-        at += piece as u64;
-    }
-    Ok(())
-}
-
-struct OsFile(File);
 
 impl DiskFile for OsFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
-        self.0.read_exact_at(buffer, at)
+        self.file.read_exact_at(buffer, at)
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, at)
+        self.file.write_all_at(bytes, at)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
+    }
+
+    fn write_durably(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        if let Some(writer) = &self.durable
+            && writer.write(bytes, at)?
+        {
+            return Ok(());
+        }
+        self.write_at(bytes, at)?;
+        self.sync()
     }
 }
 
@@ -145,12 +129,13 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
+    use crate::embedded::{frame::PAGE, wire::index};
+
+    const PIECE: u64 = 1024 * 1024;
 
     fn is_written_whole(directory: &Path) {
         let disk = OsDisk::open(directory).unwrap();
-        for (name, bytes) in
-            [("none", 0), ("odd", 5_001), ("page", PAGE), ("pieces", 2 * ZEROS as u64 + 3 * PAGE), ("tail", ZEROS as u64 + 77)]
-        {
+        for (name, bytes) in [("none", 0), ("odd", 5_001), ("page", PAGE), ("pieces", 2 * PIECE + 3 * PAGE), ("tail", PIECE + 77)] {
             let file = disk.create(name, bytes).unwrap();
             assert_eq!(file.len().unwrap(), bytes, "{name}");
             let mut content = vec![1; index(bytes)];

@@ -132,7 +132,7 @@ pub(super) fn activate(
     header: SegmentHeader,
     carried: Option<&Frame>,
 ) -> io::Result<(Active, Option<Frame>)> {
-    let file = disk.open(spare)?;
+    let file = disk.open_log(spare)?;
     let mut active = Active { header, bytes: file.len()?, file, position: SECTOR, next_sequence: header.first_sequence };
     active.file.write_at(&header.encode(), 0)?;
     let carried = carried.map(|frame| resalt(frame, header.salt));

@@ -263,8 +263,7 @@ impl Writer {
         let position = self.active.position;
         let (frame, padded) = frame.finish_at(position, self.active.next_sequence, self.next, self.newest);
         let room = super::wire::index(self.active.room()).min(padded.len());
-        let written = self.active.file.write_at(&padded[..room], position).and_then(|()| self.active.file.sync());
-        if let Err(error) = written {
+        if let Err(error) = self.active.file.write_durably(&padded[..room], position) {
             let why = format!("writing the log failed: {error}");
             tracing::error!(%error, "writing the log failed; the log goes on in a new segment");
             self.home.ids().truncate(ids);

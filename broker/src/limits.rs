@@ -31,6 +31,8 @@ pub const MAX_RESPONSE_BYTES: usize = 3 * 1024 * 1024;
 pub const DELIVERIES_TARGET_BYTES: usize = 256 * 1024;
 /// HTTP/2 frames on both sides.
 pub const HTTP2_MAX_FRAME_BYTES: u32 = 1024 * 1024;
+/// How long a browser may remember that an origin is allowed, in seconds: no browser heeds more than two hours.
+pub const PREFLIGHT_SECONDS: u32 = 7_200;
 /// The most bytes of a token, encoded.
 pub const MAX_TOKEN_BYTES: usize = 128;
 /// The most bytes of the outputs of one ack, so that they fit into one commit with what it settles.

@@ -6,5 +6,7 @@
 
 mod bad_calls;
 mod bad_requests;
+mod browsers;
+mod operated;
 mod path;
 mod stand;

@@ -28,21 +28,28 @@ subject = 'shipments/{/shipment_id}'
 pub(crate) struct Stand {
     pub(crate) broker: Broker,
     pub(crate) folder: TempDir,
+    configuration: String,
 }
 
 impl Stand {
     pub(crate) fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With these lines of configuration, each of which names its section.
+    pub(crate) fn with(lines: &str) -> Self {
+        let configuration = format!("{lines}\n{CONFIGURATION}");
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
-        let broker = Broker::start(folder.path(), CONFIGURATION);
-        Self { broker, folder }
+        let broker = Broker::start(folder.path(), &configuration);
+        Self { broker, folder, configuration }
     }
 
     /// kill -9, and another broker on what is left, at the same addresses.
     pub(crate) fn kill_and_restart(self) -> Self {
-        let Self { broker, folder } = self;
-        let broker = broker.kill_and_restart(folder.path(), CONFIGURATION);
-        Self { broker, folder }
+        let Self { broker, folder, configuration } = self;
+        let broker = broker.kill_and_restart(folder.path(), &configuration);
+        Self { broker, folder, configuration }
     }
 
     pub(crate) fn agent(&self) -> Client {

@@ -6,9 +6,10 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::{Channel, Endpoint};
 
 /// Any ports that are free.
@@ -99,6 +100,22 @@ impl Broker {
         assert_eq!(self.child.try_wait().unwrap(), None, "the broker ended by itself");
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Tells it to end, as an operator or a supervisor does.
+    ///
+    /// # Panics
+    /// When it is gone already.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// How it ended; waits for it.
+    ///
+    /// # Panics
+    /// When the operating system does not tell.
+    pub async fn ended(mut self) -> ExitStatus {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
     }
 
     /// A connection for agents.

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::{Address, Findings, Size, Span};
+use super::{Address, Findings, Origin, Size, Span};
 
 /// Where outside systems post webhooks.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,6 +36,8 @@ pub struct AgentsConfig {
     pub max_connections: u32,
     /// The most calls, open streams included, of one connection at a time.
     pub max_streams: u32,
+    /// The origins of web pages that may call with gRPC-Web.
+    pub allowed_origins: Vec<Origin>,
     /// A silent connection is pinged this often.
     pub keepalive_interval: Span,
     /// A ping that is not answered for this long ends its connection.

@@ -32,7 +32,7 @@ mod subscription_admin;
 pub use agent::Agent;
 pub use dead_letter_admin::DeadLetterAdmin;
 pub use quarantine_admin::QuarantineAdmin;
-pub use routes::{admin_routes, agent_routes};
+pub use routes::{ADMIN_SERVICES, AGENT_SERVICES, admin_routes, agent_routes};
 pub use schema_admin::SchemaAdmin;
 pub use session_admin::SessionAdmin;
 pub use source_admin::SourceAdmin;

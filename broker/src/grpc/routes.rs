@@ -7,15 +7,31 @@ use std::sync::Arc;
 use tonic::service::{Routes, RoutesBuilder};
 use waypost_proto::{
     v1::{
-        dead_letter_admin_service_server::DeadLetterAdminServiceServer, quarantine_admin_service_server::QuarantineAdminServiceServer,
-        schema_admin_service_server::SchemaAdminServiceServer, session_admin_service_server::SessionAdminServiceServer,
-        source_admin_service_server::SourceAdminServiceServer, subscription_admin_service_server::SubscriptionAdminServiceServer,
+        dead_letter_admin_service_server::{self, DeadLetterAdminServiceServer},
+        quarantine_admin_service_server::{self, QuarantineAdminServiceServer},
+        schema_admin_service_server::{self, SchemaAdminServiceServer},
+        session_admin_service_server::{self, SessionAdminServiceServer},
+        source_admin_service_server::{self, SourceAdminServiceServer},
+        subscription_admin_service_server::{self, SubscriptionAdminServiceServer},
     },
-    wire::agent_service_server::AgentServiceServer,
+    wire::agent_service_server::{self, AgentServiceServer},
 };
 
 use super::{Agent, DeadLetterAdmin, QuarantineAdmin, SchemaAdmin, SessionAdmin, SourceAdmin, SubscriptionAdmin};
 use crate::{broker::Broker, ingress::Sources, limits};
+
+/// The services that agents call, by name: what reflection lists, and health answers for, on their listener.
+pub const AGENT_SERVICES: [&str; 1] = [agent_service_server::SERVICE_NAME];
+
+/// The services that operators call, by name.
+pub const ADMIN_SERVICES: [&str; 6] = [
+    subscription_admin_service_server::SERVICE_NAME,
+    dead_letter_admin_service_server::SERVICE_NAME,
+    session_admin_service_server::SERVICE_NAME,
+    source_admin_service_server::SERVICE_NAME,
+    quarantine_admin_service_server::SERVICE_NAME,
+    schema_admin_service_server::SERVICE_NAME,
+];
 
 /// What agents call.
 #[must_use]

@@ -9,6 +9,8 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::sync::watch;
 use tonic_health::{ServingStatus, pb::health_server::HealthServer, server::HealthService};
 
+use crate::grpc::{ADMIN_SERVICES, AGENT_SERVICES};
+
 /// Whether the broker can be given work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
@@ -48,8 +50,9 @@ impl Health {
     pub async fn set(&self, readiness: Readiness) {
         self.state.send_replace(readiness);
         let status = if readiness == Readiness::Ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-        self.grpc.set_service_status("", status).await;
-        self.grpc.set_service_status("waypost.v1.AgentService", status).await;
+        for service in [""].into_iter().chain(AGENT_SERVICES).chain(ADMIN_SERVICES) {
+            self.grpc.set_service_status(service, status).await;
+        }
     }
 
     /// How it is.

@@ -20,6 +20,7 @@ use tonic::transport::server::TcpConnectInfo;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
+use super::AllowedOrigins;
 use crate::limits;
 
 /// Why an address cannot be listened on.
@@ -46,7 +47,7 @@ pub enum BindError {
 }
 
 /// What a listener speaks, and its times.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Protocol {
     /// HTTP/1.1, for webhooks: whose head must be there within a time.
     Webhooks {
@@ -61,6 +62,8 @@ pub enum Protocol {
         ping_interval: Duration,
         /// A ping that is not answered for this long ends its connection.
         ping_timeout: Duration,
+        /// The web pages that may call.
+        origins: AllowedOrigins,
     },
 }
 
@@ -116,7 +119,7 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let serving = connection(stream, peer, self.address, self.protocol, router.clone(), stop.clone());
+                    let serving = connection(stream, peer, self.address, self.protocol.clone(), router.clone(), stop.clone());
                     let cut = cut.clone();
                     connections.spawn(async move {
                         let _permit = permit;
@@ -145,9 +148,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, local: SocketAddr, prot
         debug!(%peer, %error, "TCP_NODELAY could not be set");
     }
     // hyper counts the header time from the first byte on; who sends none must not hold a connection either.
-    let first_byte = match protocol {
-        Protocol::Webhooks { header_timeout } => header_timeout,
-        Protocol::Grpc { ping_interval, .. } => ping_interval,
+    let first_byte = match &protocol {
+        Protocol::Webhooks { header_timeout } => *header_timeout,
+        Protocol::Grpc { ping_interval, .. } => *ping_interval,
     };
     let mut byte = [0];
     tokio::select! {
@@ -156,14 +159,24 @@ async fn connection(stream: TcpStream, peer: SocketAddr, local: SocketAddr, prot
         first = timeout(first_byte, stream.peek(&mut byte)) => if !matches!(first, Ok(Ok(1..))) { return },
     }
 
+    let builder = builder(&protocol);
+    let origins = match protocol {
+        Protocol::Webhooks { .. } => None,
+        Protocol::Grpc { origins, .. } => Some(origins),
+    };
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(TcpConnectInfo { local_addr: Some(local), remote_addr: Some(peer) });
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        let (router, origins) = (router.clone(), origins.clone());
+        async move {
+            let serve = async |request| router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(match origins {
+                Some(origins) => origins.admit(request, serve).await,
+                None => serve(request).await,
+            })
+        }
     });
-    let builder = builder(protocol);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         biased;
@@ -178,21 +191,21 @@ async fn connection(stream: TcpStream, peer: SocketAddr, local: SocketAddr, prot
     }
 }
 
-fn builder(protocol: Protocol) -> auto::Builder<TokioExecutor> {
+fn builder(protocol: &Protocol) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     match protocol {
         Protocol::Webhooks { header_timeout } => {
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).half_close(false);
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(*header_timeout).half_close(false);
             builder.http1_only()
         }
-        Protocol::Grpc { max_streams, ping_interval, ping_timeout } => {
+        Protocol::Grpc { max_streams, ping_interval, ping_timeout, .. } => {
             builder.http1().timer(TokioTimer::new());
             builder
                 .http2()
                 .timer(TokioTimer::new())
-                .keep_alive_interval(ping_interval)
-                .keep_alive_timeout(ping_timeout)
-                .max_concurrent_streams(max_streams)
+                .keep_alive_interval(*ping_interval)
+                .keep_alive_timeout(*ping_timeout)
+                .max_concurrent_streams(*max_streams)
                 .max_frame_size(limits::HTTP2_MAX_FRAME_BYTES);
             builder
         }

@@ -9,6 +9,7 @@
 //! | [`listener`] | bind, accept, serve, drain |
 //! | [`health`] | `/healthz`, `/readyz` and what they go by |
 //! | [`late`] | routes that are filled in once the store has recovered |
+//! | [`origins`] | which web pages may call |
 //! | [`running`] | all three, and the order in which they stop |
 //! | [`start`] | from a configuration and a store to a broker with routes |
 //! | [`signals`] | SIGTERM and SIGINT |
@@ -16,6 +17,7 @@
 pub mod health;
 pub mod late;
 pub mod listener;
+pub mod origins;
 pub mod running;
 pub mod signals;
 pub mod start;
@@ -23,5 +25,6 @@ pub mod start;
 pub use health::{Health, Readiness};
 pub use late::LateRouter;
 pub use listener::{BindError, Listener, Protocol};
+pub use origins::AllowedOrigins;
 pub use running::{Addresses, Listeners, Routes, Running};
 pub use start::{StartError, start};

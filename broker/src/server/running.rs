@@ -8,8 +8,9 @@ use std::{net::SocketAddr, time::Duration};
 use axum::Router;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic_web::GrpcWebLayer;
 
-use super::{BindError, Health, LateRouter, Listener, Protocol};
+use super::{AllowedOrigins, BindError, Health, LateRouter, Listener, Protocol};
 use crate::{config::Config, limits};
 
 /// Three bound sockets.
@@ -51,15 +52,18 @@ impl Listeners {
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
         let (edge, agents, admin) = (&config.edge, &config.agents, &config.admin);
         let webhooks = Protocol::Webhooks { header_timeout: edge.header_timeout.get() };
-        let grpc = Protocol::Grpc {
+        let grpc = |origins| Protocol::Grpc {
             max_streams: agents.max_streams,
             ping_interval: agents.keepalive_interval.get(),
             ping_timeout: agents.keepalive_timeout.get(),
+            origins,
         };
+        let pages = AllowedOrigins::new(&agents.allowed_origins);
         Ok(Self {
             edge: Listener::bind("edge.listen", edge.listen.get(), webhooks, edge.max_connections).await?,
-            agents: Listener::bind("agents.listen", agents.listen.get(), grpc, agents.max_connections).await?,
-            admin: Listener::bind("admin.listen", admin.listen.get(), grpc, limits::MAX_ADMIN_CONNECTIONS).await?,
+            agents: Listener::bind("agents.listen", agents.listen.get(), grpc(pages), agents.max_connections).await?,
+            admin: Listener::bind("admin.listen", admin.listen.get(), grpc(AllowedOrigins::default()), limits::MAX_ADMIN_CONNECTIONS)
+                .await?,
             edge_grace: edge.body_timeout.get(),
         })
     }
@@ -76,10 +80,12 @@ impl Listeners {
         let mut grpc_health = tonic::service::Routes::builder();
         grpc_health.add_service(health.grpc_service());
         let grpc_health = grpc_health.routes().prepare();
+        let as_is = |routes| routes;
+        let for_browsers = |routes: Router| routes.layer(GrpcWebLayer::new());
         Running {
-            edge: Serving::start(self.edge, Router::new(), self.edge_grace),
-            agents: Serving::start(self.agents, health_only(grpc_health.clone()), limits::CLOSE_GRACE),
-            admin: Serving::start(self.admin, health_only(grpc_health).merge(health.router()), limits::CLOSE_GRACE),
+            edge: Serving::start(self.edge, Router::new(), as_is, self.edge_grace),
+            agents: Serving::start(self.agents, health_only(grpc_health.clone()), for_browsers, limits::CLOSE_GRACE),
+            admin: Serving::start(self.admin, health_only(grpc_health).merge(health.router()), as_is, limits::CLOSE_GRACE),
         }
     }
 }
@@ -105,9 +111,10 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(listener: Listener, now: Router, grace: Duration) -> Self {
+    /// `dress` wraps what is there now and what comes later alike.
+    fn start(listener: Listener, now: Router, dress: impl FnOnce(Router) -> Router, grace: Duration) -> Self {
         let (late, stop) = (LateRouter::default(), CancellationToken::new());
-        let task = tokio::spawn(listener.serve(late.behind(now), stop.clone(), grace));
+        let task = tokio::spawn(listener.serve(dress(late.behind(now)), stop.clone(), grace));
         Self { late, stop, task }
     }
 

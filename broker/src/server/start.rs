@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use tonic_web::GrpcWebLayer;
+use tonic_health::pb::health_server;
+use tonic_reflection::pb::v1::server_reflection_server;
 use waypost_proto::FILE_DESCRIPTOR_SET;
 use waypost_store::EventStore;
 
@@ -38,18 +39,22 @@ pub async fn start(setup: Setup, store: Arc<dyn EventStore>) -> Result<(Arc<Brok
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
     let settings = Settings::of(&config);
     let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), Arc::new(schemas), settings).await?;
-    let agents = grpc::agent_routes(&broker).add_service(reflection()?).into_axum_router().layer(GrpcWebLayer::new());
-    let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection()?).into_axum_router();
+    let agents = grpc::agent_routes(&broker).add_service(reflection(&grpc::AGENT_SERVICES)?).into_axum_router();
+    let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection(&grpc::ADMIN_SERVICES)?).into_axum_router();
     let edge = ingress::router(Edge { store, clock, entropy, sources });
     Ok((broker, Routes { edge, agents, admin }))
 }
 
-fn reflection() -> Result<
+/// Lists these services beside health and itself: what the listener serves, and no more.
+fn reflection(
+    services: &[&str],
+) -> Result<
     tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>,
     tonic_reflection::server::Error,
 > {
-    tonic_reflection::server::Builder::configure()
+    let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let everywhere = [health_server::SERVICE_NAME, server_reflection_server::SERVICE_NAME];
+    services.iter().chain(&everywhere).fold(builder, |builder, name| builder.with_service_name(*name)).build_v1()
 }

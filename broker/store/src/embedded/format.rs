@@ -11,7 +11,7 @@ use super::{disk::Disk, paged, wire::Cursor};
 /// Its name.
 pub(super) const FILE: &str = "FORMAT";
 /// The version that is read and written.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const MAGIC: u64 = u64::from_le_bytes(*b"waypost\n");
 const BYTES: usize = 24;
 

@@ -6,7 +6,7 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -36,17 +36,17 @@ pub(super) struct Home {
     form: RwLock<Form>,
     /// Whether the bound on ids made them be forgotten before their windows ended.
     cut: AtomicBool,
-    /// The ids, as long as there is no file that has them.
-    ids: Mutex<SegmentIds>,
+    /// The ids, as long as there is no file that has them. Only the writer of a segment changes them.
+    ids: RwLock<SegmentIds>,
 }
 
 impl Home {
     pub(super) fn writing(id: u64) -> Self {
-        Self { id, form: RwLock::new(Form::Writing), cut: AtomicBool::new(false), ids: Mutex::default() }
+        Self { id, form: RwLock::new(Form::Writing), cut: AtomicBool::new(false), ids: RwLock::default() }
     }
 
     pub(super) fn sealed(index: SealedIndex) -> Self {
-        Self { id: index.summary.id, form: RwLock::new(Form::File(Arc::new(index))), cut: AtomicBool::new(false), ids: Mutex::default() }
+        Self { id: index.summary.id, form: RwLock::new(Form::File(Arc::new(index))), cut: AtomicBool::new(false), ids: RwLock::default() }
     }
 
     pub(super) fn form(&self) -> Form {
@@ -57,7 +57,7 @@ impl Home {
         let forget = matches!(form, Form::File(_) | Form::Forgotten);
         *self.form.write().unwrap_or_else(PoisonError::into_inner) = form;
         if forget {
-            *self.ids() = SegmentIds::default();
+            *self.ids_mut() = SegmentIds::default();
         }
     }
 
@@ -69,8 +69,12 @@ impl Home {
         self.cut.load(Ordering::Relaxed)
     }
 
-    pub(super) fn ids(&self) -> MutexGuard<'_, SegmentIds> {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn ids(&self) -> RwLockReadGuard<'_, SegmentIds> {
+        self.ids.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ids_mut(&self) -> RwLockWriteGuard<'_, SegmentIds> {
+        self.ids.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lookups of a segment that is not being written.

@@ -97,6 +97,23 @@ impl SegmentIds {
         self.entries.get(usize::try_from(place).ok()?).filter(|entry| entry.hash == hash).copied()
     }
 
+    /// The keys of all that are remembered, u64 each, in no order.
+    pub(super) fn keys(&self) -> Vec<u8> {
+        self.entries.iter().filter(|entry| entry.is_remembered()).flat_map(|entry| key_of(entry.hash).to_le_bytes()).collect()
+    }
+
+    /// How many are remembered.
+    pub(super) fn remembered(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.is_remembered()).count()
+    }
+
+    /// Takes in many.
+    pub(super) fn extend(&mut self, entries: Vec<IdEntry>) {
+        self.entries.reserve(entries.len());
+        self.newest.reserve(entries.len());
+        entries.into_iter().for_each(|entry| self.push(entry));
+    }
+
     pub(super) fn push(&mut self, entry: IdEntry) {
         if entry.is_remembered() {
             self.newest.insert(key_of(entry.hash), narrow(self.entries.len()));

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{
     home::{Form, Home},
-    sealed,
+    sealing::seal,
     segment::{create_spare, index_name, segment_name},
     tables::Tables,
     view::{Segment, Shared, lock},
@@ -97,14 +97,14 @@ impl Keeper {
     }
 
     fn seal_all(&mut self) {
-        let shared = &self.shared;
-        self.unsealed.retain(|segment| match seal(shared, segment) {
-            Ok(()) => false,
-            Err(error) => {
-                tracing::error!(segment = segment.summary.id, %error, "sealing a segment failed; it is tried again");
-                true
+        // In order: a segment may take the ids of older ones into its index.
+        while let Some(oldest) = self.unsealed.first() {
+            if let Err(error) = seal(&self.shared, oldest) {
+                tracing::error!(segment = oldest.summary.id, %error, "sealing a segment failed; it is tried again");
+                return;
             }
-        });
+            self.unsealed.remove(0);
+        }
     }
 
     /// Makes a spare segment, unless there is one or the limits forbid it.
@@ -136,9 +136,9 @@ impl Keeper {
         };
         if let Some(last) = going.last() {
             self.prepare(&going, last.summary.next_sequence).map_err(ReadError::Unavailable)?;
+            // Here first: whoever collects the ids of all segments must not miss one.
+            lock(&shared.gone).extend(going.iter().map(|segment| segment.home.clone()));
             shared.view_mut().segments.drain(..going.len());
-            let homes: Vec<Arc<Home>> = going.iter().map(|segment| segment.home.clone()).collect();
-            lock(&shared.gone).extend(homes);
             self.remove(going).map_err(|error| ReadError::Unavailable(format!("letting segments go: {error}")))?;
         }
         self.forget().map_err(|error| ReadError::Unavailable(format!("letting indexes go: {error}")))?;
@@ -207,17 +207,4 @@ impl Keeper {
         }
         if over.is_empty() { Ok(()) } else { self.shared.disk.sync_names() }
     }
-}
-
-/// Writes the index of a segment to its file.
-pub(super) fn seal(shared: &Shared, segment: &Segment) -> io::Result<()> {
-    let Form::Memory(memory) = segment.home.form() else { return Ok(()) };
-    let sealed = {
-        // Nobody adds ids any more; who looks one up waits for the file rather than for a copy of them all.
-        let ids = segment.home.ids();
-        sealed::write(&*shared.disk, &memory, &ids)?
-    };
-    // Its bytes were counted when the segment ended.
-    segment.home.become_form(Form::File(Arc::new(sealed)));
-    Ok(())
 }

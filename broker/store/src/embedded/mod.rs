@@ -13,7 +13,7 @@
 //!        writer ── dedup        cache ◀───┴──▶ home (index:      layer over SQLite     seal · fold ·
 //!           │                                  memory, sealed)                         spare · trim
 //!           ▼ frame ▸ item
-//!        segment ──────────▶ view (what is durable) ◀──── recovery (scan, rebuild) at open
+//!        segment ──────────▶ view (what is durable) ◀──── recovery (inventory, scan, rebuild) at open
 //! ```
 
 pub mod disk;
@@ -26,6 +26,7 @@ mod frame;
 mod home;
 mod ids;
 mod index;
+mod inventory;
 mod item;
 mod keeper;
 mod layer;
@@ -36,9 +37,11 @@ mod reader;
 mod rebuild;
 mod recovery;
 mod request;
+mod run;
 mod salt;
 mod scan;
 mod sealed;
+mod sealing;
 mod segment;
 mod store;
 mod tables;

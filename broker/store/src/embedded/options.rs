@@ -14,7 +14,7 @@ pub struct EmbeddedOptions {
     pub reserve: u64,
     /// Bytes of a segment, rounded up to whole pages: the unit in which disk is taken and given back. Default: 64 MiB; at least 64 KiB.
     pub segment_bytes: u64,
-    /// The most ids that are remembered to find duplicates. Default: 10,000,000 (13 to 26 bytes of memory each).
+    /// The most ids that are remembered to find duplicates. Default: 10,000,000 (4 to 5 bytes of memory each).
     pub dedup_ids: usize,
     /// Bytes of the newest frames that are kept in memory, for readers near the tail. Default: 16 MiB.
     pub cache_bytes: usize,

@@ -9,8 +9,9 @@ use super::{
     ids::{IdEntry, Seed},
     index::MemoryIndex,
     item::changes_in,
-    keeper::seal,
     scan::{End, Scanned, Visit, scan},
+    sealed,
+    sealing::seal,
     segment::{SegmentHeader, segment_name},
     tables::Tables,
     view::{Segment, Shared},
@@ -90,9 +91,7 @@ impl Shared {
     /// Makes the index of a segment again, because the file that has it is damaged.
     pub(super) fn rebuild(&self, segment: &Segment) -> io::Result<()> {
         let summary = &segment.summary;
-        if !matches!(segment.home.form(), Form::File(_)) {
-            return Ok(());
-        }
+        let Form::File(damaged) = segment.home.form() else { return Ok(()) };
         let name = super::segment::index_name(summary.id);
         self.damage.report(&name, "the index is made again from its segment");
         let header = SegmentHeader {
@@ -110,7 +109,9 @@ impl Shared {
         rebuilt.settle();
         let Rebuilt { mut index, ids, .. } = rebuilt;
         index.summary = *summary;
-        ids.into_iter().for_each(|entry| segment.home.ids().push(entry));
+        self.shrink(damaged.bytes());
+        segment.home.ids_mut().extend(ids);
+        self.grow(sealed::size_of(&index, &segment.home.ids()));
         segment.home.become_form(Form::Memory(Arc::new(index)));
         seal(self, segment)
     }

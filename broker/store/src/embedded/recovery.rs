@@ -7,7 +7,7 @@
 //! - What is damaged is reported and contained: the rest is served.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     io,
     sync::{
         Arc, Mutex, RwLock,
@@ -20,19 +20,19 @@ use tokio::sync::watch;
 use super::{
     cache::{Cache, CachedFrame},
     dedup::Dedup,
-    disk::{Disk, DiskFile},
-    format::{self, Format},
+    disk::Disk,
     frame::{Frame, SECTOR},
     home::{Damage, Form, Home},
-    ids::{Seed, key_of},
+    ids::Seed,
     index::{Lookup, Summary},
+    inventory::{Found, Remembered, find_segments, next_id, remember, seed, spares},
     item::changes_in,
     options::{EmbeddedOptions, OpenError},
     rebuild::{Rebuilt, start_of},
     salt::random,
     scan::{End, frame_at, scan},
     sealed::{SealedIndex, size_of},
-    segment::{Active, SegmentHeader, activate, bytes_for, create_spare, id_in, index_name, read_bytes, read_header, segment_name},
+    segment::{Active, SegmentHeader, activate, bytes_for, create_spare, index_name, read_bytes, segment_name},
     tables::{self, Tables},
     view::{Segment, Shared, View, Writing, torn_name},
     writer::id_entry,
@@ -48,12 +48,6 @@ pub(super) struct Opened {
     pub(super) epochs: HashMap<Arc<str>, u64>,
     pub(super) newest: Micros,
     pub(super) unsealed: Vec<Arc<Segment>>,
-}
-
-/// A segment file and what it says of itself.
-struct Found {
-    header: SegmentHeader,
-    file: Arc<dyn DiskFile>,
 }
 
 /// Opening, step by step.
@@ -88,6 +82,7 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<O
     if !found.is_empty() && !options.dir.join(tables::FILE).exists() {
         damage.report(tables::FILE, "the tables are missing; what the log still has is folded again");
     }
+    let spares = spares(&*disk, &options).map_err(failed("looking for spare segments"))?;
     let tables = Tables::open(&options.dir, options.fold_bytes, damage.clone()).map_err(tables_failed)?;
     let mut recovery = Recovery {
         disk,
@@ -102,9 +97,8 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<O
         next: 1,
         newest: 0,
         dedup_since: 0,
-        spares: Vec::new(),
+        spares,
     };
-    recovery.spares().map_err(failed("looking for spare segments"))?;
     recovery.read_log(found).map_err(failed("reading the log"))?;
     recovery.check_tables();
     let (active, carried, spent) = recovery.begin().map_err(failed("beginning a segment"))?;
@@ -125,86 +119,7 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// All segments, oldest first. One whose header cannot be told any more is set aside.
-fn find_segments(disk: &dyn Disk, damage: &Damage) -> io::Result<Vec<Found>> {
-    let names = disk.names()?;
-    let mut ids: Vec<u64> = names.iter().filter_map(|name| id_in(name, "log")).collect();
-    ids.sort_unstable();
-    let mut found = Vec::new();
-    for id in ids {
-        let name = segment_name(id);
-        let file = disk.open(&name)?;
-        match read_header(&*file, id)? {
-            (Some(header), true) => found.push(Found { header, file }),
-            (Some(header), false) => {
-                damage.report(&name, "its header is damaged; it is put together again from the first frame");
-                found.push(Found { header, file });
-            }
-            (None, _) => {
-                // The index knows what the segment had, if there is one.
-                let known = disk.open(&index_name(id)).ok().and_then(|file| SealedIndex::open(file, id).ok());
-                if let Some(index) = known {
-                    damage.report(&name, "its header is damaged; its index says what it was");
-                    found.push(Found { header: header_of(&index.summary), file });
-                } else {
-                    damage.report(&name, "nothing in it can be told any more; set aside");
-                    disk.rename(&name, &format!("{name}.damaged"))?;
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn header_of(summary: &Summary) -> SegmentHeader {
-    SegmentHeader {
-        id: summary.id,
-        salt: summary.salt,
-        first_sequence: summary.first_sequence,
-        first: summary.first,
-        seed: 0,
-        newest: 0,
-        dedup_since: 0,
-    }
-}
-
-fn seed(disk: &dyn Disk, options: &EmbeddedOptions, found: &[Found], damage: &Damage) -> Result<Seed, OpenError> {
-    let failed = |source| OpenError::Disk { dir: options.dir.clone(), doing: "reading the format file", source };
-    let in_segments = found.iter().map(|found| found.header.seed).find(|seed| *seed != 0);
-    match (format::read(disk).map_err(failed)?, in_segments) {
-        (Format::Ours(seed), _) => return Ok(Seed(seed)),
-        (Format::Other(found), _) => {
-            return Err(OpenError::Version { dir: options.dir.clone(), found, supported: format::VERSION });
-        }
-        (Format::Missing, None) if found.is_empty() => {}
-        (Format::Missing | Format::Damaged, Some(seed)) => {
-            damage.report(format::FILE, "it is written again from what the segments say");
-            format::write(disk, seed).map_err(failed)?;
-            return Ok(Seed(seed));
-        }
-        (Format::Missing | Format::Damaged, None) => damage.report(format::FILE, "duplicates of earlier events are not found"),
-    }
-    let seed = random().max(1);
-    format::write(disk, seed).map_err(failed)?;
-    Ok(Seed(seed))
-}
-
 impl Recovery {
-    /// Collects spares, and removes what was only half made.
-    fn spares(&mut self) -> io::Result<()> {
-        let whole = bytes_for(self.options.segment_bytes, 0);
-        for name in self.disk.names()? {
-            let is_spare = id_in(&name, "spare").is_some();
-            let is_whole = is_spare && self.disk.open(&name)?.len()? == whole;
-            if is_whole && self.spares.len() < self.options.spare_segments.max(1) {
-                self.spares.push((name, whole));
-            } else if is_spare || name.ends_with(".tmp") {
-                self.disk.remove(&name)?;
-            }
-        }
-        Ok(())
-    }
-
     fn read_log(&mut self, found: Vec<Found>) -> io::Result<()> {
         let nexts: Vec<Option<(u64, Offset)>> =
             found.iter().skip(1).map(|next| Some((next.header.first_sequence, next.header.first))).chain([None]).collect();
@@ -305,7 +220,7 @@ impl Recovery {
             index.summary.next = index.summary.next.max(scanned.next);
         }
         let (summary, home) = (index.summary, Arc::new(Home::writing(found.header.id)));
-        ids.into_iter().for_each(|entry| home.ids().push(entry));
+        home.ids_mut().extend(ids);
         home.become_form(Form::Memory(Arc::new(index)));
         let segment = self.take(found, summary, home)?;
         self.unsealed.push(segment);
@@ -357,7 +272,7 @@ impl Recovery {
             }
         };
         let header = SegmentHeader {
-            id: self.next_id()?,
+            id: next_id(&*self.disk)?,
             salt: random(),
             first_sequence: self.next_sequence,
             first: self.next,
@@ -378,15 +293,10 @@ impl Recovery {
         Ok((active, carried, spent))
     }
 
-    fn next_id(&self) -> io::Result<u64> {
-        let names = self.disk.names()?;
-        let taken = names.iter().filter_map(|name| id_in(name, "log").or_else(|| id_in(name, "idx")));
-        Ok(taken.max().unwrap_or(0) + 1)
-    }
-
     fn finish(mut self, active: Active, carried: Option<Frame>, _spent: Option<Arc<Segment>>) -> Result<Opened, Trouble> {
         let home = Arc::new(Home::writing(active.header.id));
-        let (mut dedup, gone) = self.restore_ids()?;
+        let times = (self.dedup_since, self.newest);
+        let Remembered { mut dedup, runs, gone } = remember(&*self.disk, &self.options, &self.segments, times, &self.damage)?;
         dedup.start(home.clone());
         let mut writing = Writing::of(&active, home.clone());
         let mut cache = Cache::new(self.options.cache_bytes, active.header.first);
@@ -396,9 +306,9 @@ impl Recovery {
             let cached = CachedFrame::new(&frame, seed, |offset, item| {
                 let entry = id_entry(seed, offset, item, &mut scratch);
                 if entry.is_remembered() {
-                    dedup.insert(key_of(entry.hash), entry.accepted_at);
+                    dedup.insert(entry.accepted_at);
                 }
-                home.ids().push(entry);
+                home.ids_mut().push(entry);
             });
             let cached = Arc::new(cached);
             writing.index.add(SECTOR, &frame, &cached);
@@ -421,56 +331,13 @@ impl Recovery {
             spares: Mutex::new(self.spares),
             gone: Mutex::new(gone),
             dedup_since: since,
+            runs,
+            sealing: Mutex::default(),
             no_space: AtomicBool::new(false),
             reported: Mutex::default(),
             numbers: AtomicU64::new(random() >> 16),
         };
         Ok(Opened { shared, active, home, dedup, epochs, newest: self.newest, unsealed: self.unsealed })
-    }
-
-    /// Loads the keys of all ids that are remembered, oldest first. Also gives the indexes whose segments are gone.
-    fn restore_ids(&self) -> io::Result<(Dedup, Vec<Arc<Home>>)> {
-        let mut homes: BTreeMap<u64, Arc<Home>> = self.segments.iter().map(|segment| (segment.home.id, segment.home.clone())).collect();
-        let mut gone = Vec::new();
-        for id in self.disk.names()?.iter().filter_map(|name| id_in(name, "idx")) {
-            if homes.contains_key(&id) {
-                continue;
-            }
-            match SealedIndex::open(self.disk.open(&index_name(id))?, id) {
-                Ok(index) => {
-                    let home = Arc::new(Home::sealed(index));
-                    gone.push(home.clone());
-                    homes.insert(id, home);
-                }
-                Err(_) => {
-                    self.damage.report(&index_name(id), "duplicates of events of a segment that is gone are not found; set aside");
-                    self.disk.rename(&index_name(id), &format!("{}.damaged", index_name(id)))?;
-                }
-            }
-        }
-        let mut dedup = Dedup::new(self.options.dedup_ids, self.dedup_since);
-        for home in homes.into_values() {
-            self.load_ids(&mut dedup, home);
-        }
-        Ok((dedup, gone))
-    }
-
-    fn load_ids(&self, dedup: &mut Dedup, home: Arc<Home>) {
-        match home.form() {
-            Form::File(index) => match index.id_keys() {
-                Ok(keys) => dedup.load(home, &keys, index.summary.newest),
-                Err(error) => {
-                    self.damage.report(&index_name(home.id), &format!("duplicates of its events are not found: {error}"));
-                    dedup.since = dedup.since.max(index.summary.newest);
-                }
-            },
-            _ => {
-                dedup.start(home.clone());
-                for entry in home.ids().entries().iter().filter(|entry| entry.is_remembered()) {
-                    dedup.insert(key_of(entry.hash), entry.accepted_at);
-                }
-            }
-        }
     }
 
     /// Bytes of everything in the directory.

@@ -14,15 +14,16 @@ use super::{
     ids::{IdEntry, SegmentIds, key_of, low_of},
     index::{FrameSpot, Lookup, LookupError, Lost, MemoryIndex, Summary, matching, merge},
     paged::{Section, build, paged_bytes, read, walk},
+    run::Run,
     segment::index_name,
     wire::{Cursor, narrow},
 };
 use crate::contract::{Offset, TypeSet};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"WPindex\0");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 512;
-const SECTIONS: usize = 9;
+const SECTIONS: usize = 10;
 
 /// The sections, in the order of their places in the file. Frozen.
 #[derive(Clone, Copy)]
@@ -36,6 +37,7 @@ enum Part {
     CorrelationFences,
     Postings,
     Types,
+    Run,
 }
 
 /// Bytes of an entry behind its key.
@@ -55,7 +57,7 @@ pub(super) struct SealedIndex {
 const MOST_LOST: usize = 10;
 
 /// Writes the index of a segment, durable with its name.
-pub(super) fn write(disk: &dyn Disk, memory: &MemoryIndex, ids: &SegmentIds) -> io::Result<SealedIndex> {
+pub(super) fn write(disk: &dyn Disk, memory: &MemoryIndex, ids: &SegmentIds, run: &Run) -> io::Result<SealedIndex> {
     let name = index_name(memory.summary.id);
     let half = format!("{name}.tmp");
     match disk.remove(&half) {
@@ -63,7 +65,7 @@ pub(super) fn write(disk: &dyn Disk, memory: &MemoryIndex, ids: &SegmentIds) -> 
         _ => {}
     }
     let file = disk.create(&half, 0)?;
-    let (bytes, sections, lost) = encode(memory, ids.entries());
+    let (bytes, sections, lost) = encode(memory, ids.entries(), run);
     file.write_at(&bytes, 0)?;
     file.sync()?;
     disk.rename(&half, &name)?;
@@ -71,17 +73,17 @@ pub(super) fn write(disk: &dyn Disk, memory: &MemoryIndex, ids: &SegmentIds) -> 
     Ok(SealedIndex { file, summary: memory.summary, sections, lost })
 }
 
-/// Bytes that the index of a segment will have.
+/// Bytes that the index of a segment will have, if its run covers no other segment.
 pub(super) fn size_of(memory: &MemoryIndex, ids: &SegmentIds) -> u64 {
-    let remembered = ids.entries().iter().filter(|entry| entry.is_remembered()).count();
+    let remembered = ids.remembered();
     let postings: usize = memory.types.iter().map(|(name, offsets)| name.len() + 24 + offsets.len() * 8).sum();
     let paged = paged_bytes::<FRAME_ENTRY>(memory.frames.len())
         + paged_bytes::<ID_ENTRY>(ids.entries().len())
         + paged_bytes::<CORRELATION_ENTRY>(memory.correlations.len());
-    (HEADER + paged + remembered * 8 + postings) as u64
+    (HEADER + paged + remembered * 8 + postings + Run::bytes_for(remembered)) as u64
 }
 
-fn encode(memory: &MemoryIndex, ids: &[IdEntry]) -> (Vec<u8>, [Section; SECTIONS], Vec<Lost>) {
+fn encode(memory: &MemoryIndex, ids: &[IdEntry], run: &Run) -> (Vec<u8>, [Section; SECTIONS], Vec<Lost>) {
     let mut bytes = vec![0; HEADER];
     let mut sections = [Section::default(); SECTIONS];
     let mut put = |part: Part, content: &[u8]| {
@@ -119,6 +121,7 @@ fn encode(memory: &MemoryIndex, ids: &[IdEntry]) -> (Vec<u8>, [Section; SECTIONS
     }
     put(Part::Postings, &postings);
     put(Part::Types, &types);
+    put(Part::Run, &run.encode());
 
     let mut lost = memory.lost.clone();
     while lost.len() > MOST_LOST
@@ -214,9 +217,31 @@ impl SealedIndex {
         self.sections[part as usize]
     }
 
-    /// The keys of all ids that are remembered, sorted.
+    /// The keys of all ids that are remembered, u64 each, in order. If they are damaged, the ids themselves are asked.
     pub(super) fn id_keys(&self) -> Result<Vec<u8>, LookupError> {
-        self.section(Part::IdKeys).read(&*self.file)
+        match self.section(Part::IdKeys).read(&*self.file) {
+            Err(LookupError::Damaged) => {
+                let mut keys = Vec::new();
+                self.walk_ids(0, |id| {
+                    if id.is_remembered() {
+                        keys.put_u64_le(key_of(id.hash));
+                    }
+                    true
+                })?;
+                Ok(keys)
+            }
+            read => read,
+        }
+    }
+
+    /// How many ids are remembered.
+    pub(super) fn remembered(&self) -> usize {
+        super::wire::index(self.section(Part::IdKeys).length / 8)
+    }
+
+    /// The ids of this segment and of older ones.
+    pub(super) fn run(&self) -> Result<Run, LookupError> {
+        Run::decode(&self.section(Part::Run).read(&*self.file)?).ok_or(LookupError::Damaged)
     }
 
     /// Bytes of the file.
@@ -244,19 +269,25 @@ impl SealedIndex {
 
     fn each_id(&self, hash: u128, mut each: impl FnMut(IdEntry)) -> Result<(), LookupError> {
         let key = key_of(hash);
+        self.walk_ids(key, |id| {
+            if id.hash == hash {
+                each(id);
+            }
+            key_of(id.hash) <= key
+        })
+    }
+
+    /// Visits ids in order, from the first one with a key at least `key`, until the visitor says no.
+    fn walk_ids(&self, key: u64, mut visit: impl FnMut(IdEntry) -> bool) -> Result<(), LookupError> {
         walk::<ID_ENTRY>(&*self.file, (self.section(Part::Ids), self.section(Part::IdFences)), key, false, |at, mut entry| {
             let low = entry.u64()?;
-            let id = IdEntry {
+            Some(visit(IdEntry {
                 hash: (u128::from(at) << 64) | u128::from(low),
                 fingerprint: entry.u128()?,
                 offset: entry.u64()?,
                 accepted_at: entry.u64()?,
                 until: entry.u64()?,
-            };
-            if id.hash == hash {
-                each(id);
-            }
-            Some(at <= key)
+            }))
         })
     }
 
@@ -330,7 +361,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
-    use crate::testing::SimDisk;
+    use crate::{embedded::run::Keys, testing::SimDisk};
 
     #[test]
     fn a_sealed_index_answers_as_the_one_in_memory_and_has_the_size_that_was_said() {
@@ -345,10 +376,12 @@ mod tests {
                 ids.push(IdEntry { hash, fingerprint: 1, offset, accepted_at: 5, until: 5 + offset % 2 });
             }
             let disk = SimDisk::new(1);
-            let sealed = write(&disk, &memory, &ids).unwrap();
+            let run = Run::build(7, 7, 6, &[Keys { segment: 7, keys: ids.keys() }]);
+            let sealed = write(&disk, &memory, &ids, &run).unwrap();
             assert_eq!((sealed.bytes(), disk.open(&index_name(7)).unwrap().len().unwrap()), (size_of(&memory, &ids), sealed.bytes()));
             let sealed = SealedIndex::open(disk.open(&index_name(7)).unwrap(), 7).unwrap();
             assert_eq!(sealed.summary, memory.summary);
+            assert_eq!((sealed.run().unwrap(), sealed.remembered()), (run, ids.remembered()));
             let set = TypeSet { names: vec!["type.3".into()], prefixes: vec!["type.5".into()] };
             for from in [0, 1, 57, 1_999, 5_000] {
                 assert_eq!(sealed.types(&set, from, 100).unwrap(), memory.types(&set, from, 100).unwrap());

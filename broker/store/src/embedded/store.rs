@@ -42,7 +42,7 @@ const PERMIT: u64 = 1024;
 /// An [`EventStore`] in a directory of its own. It must be used inside a tokio runtime; dropping it waits until what was queued is
 /// written and what is durable is folded.
 pub struct EmbeddedStore {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     queue: Sender<Request>,
     jobs: Sender<Job>,
     room: Arc<Semaphore>,

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::{
     cache::{Cache, CachedFrame},
+    dedup::Runs,
     disk::{Disk, DiskFile},
     frame::Frame,
     home::{Damage, Form, Home},
@@ -108,6 +109,10 @@ pub(super) struct Shared {
     /// Indexes of segments that are gone, which are kept for their ids.
     pub(super) gone: Mutex<Vec<Arc<Home>>>,
     pub(super) dedup_since: AtomicU64,
+    /// The ids of sealed segments.
+    pub(super) runs: Arc<Runs>,
+    /// Held while a segment is sealed.
+    pub(super) sealing: Mutex<()>,
     /// Set while the file system has no room for a segment.
     pub(super) no_space: AtomicBool,
     /// Places whose damage was reported: segment and position.

@@ -25,7 +25,7 @@ use super::{
     dedup::Dedup,
     frame::{Frame, FrameBuilder, MAX_FRAME},
     home::Home,
-    ids::{IdEntry, Seed, key_of},
+    ids::{IdEntry, Seed},
     item::{Change, EventItem, changes_in, changes_of, push_changes, push_claim, push_event},
     keeper::Job,
     request::{OnConflict, Request, Write},
@@ -179,7 +179,7 @@ impl Writer {
             }
             Err(error) => {
                 batch.frame.undo(mark);
-                self.home.ids().truncate(ids);
+                self.home.ids_mut().truncate(ids);
                 self.newest = newest;
                 // The caller may have given up.
                 let _ = write.answer.send(Err(error));
@@ -233,9 +233,9 @@ impl Writer {
 
     fn remember(&mut self, entry: IdEntry) {
         if entry.is_remembered() {
-            self.dedup.insert(key_of(entry.hash), entry.accepted_at);
+            self.dedup.insert(entry.accepted_at);
         }
-        self.home.ids().push(entry);
+        self.home.ids_mut().push(entry);
     }
 
     fn is_full(&self, frame: u64, is_claimed: bool) -> bool {
@@ -266,7 +266,7 @@ impl Writer {
         if let Err(error) = self.active.file.write_durably(&padded[..room], position) {
             let why = format!("writing the log failed: {error}");
             tracing::error!(%error, "writing the log failed; the log goes on in a new segment");
-            self.home.ids().truncate(ids);
+            self.home.ids_mut().truncate(ids);
             self.newest = newest;
             for (owner, before) in claimed.into_iter().rev() {
                 match before {
@@ -333,6 +333,7 @@ impl Writer {
 
     /// Begins a new segment, with a frame that it must start with.
     fn begin_segment(&mut self, bytes: u64, limit: u64, carried: Option<&Frame>) -> io::Result<()> {
+        self.shared.bound_unsealed()?;
         let (name, bytes) = self.take_spare(bytes, limit)?;
         let header = SegmentHeader {
             id: self.active.header.id + 1,

@@ -159,7 +159,7 @@ async fn another_version_is_refused_in_clear_words() {
     file.remove(format::FILE).unwrap();
     file.create(format::FILE, 0).unwrap().write_at(&format::encode(9, 5), 0).unwrap();
     let error = open(&file, &dir).unwrap_err();
-    assert!(matches!(error, OpenError::Version { found: 9, supported: 1, .. }), "{error}");
+    assert!(matches!(error, OpenError::Version { found: 9, supported: 2, .. }), "{error}");
 }
 
 #[tokio::test]

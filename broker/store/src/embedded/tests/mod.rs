@@ -3,6 +3,7 @@
 
 mod conformance;
 mod damage;
+mod ids;
 mod place;
 mod power;
 mod script;

@@ -45,7 +45,7 @@ pub use input::{Action, Candidate, Commit, Held, Input, Refusal, SessionLimits, 
 pub use invariants::Violation;
 pub use output::{CloseReason, CommitPlan, Completion, Deliver, NotDone, Output, Outputs, Read, RevokeReason, SettleOutcome};
 pub use record::{Record, RecordError};
-pub use subscription::{RestoreError, Status, Subscription};
+pub use subscription::{Holding, Progress, RestoreError, Status, Subscription};
 pub use time::Time;
 pub use token::Token;
 

@@ -64,7 +64,7 @@ pub enum Output {
     Done {
         /// Who waits.
         request: RequestId,
-        /// The offsets it was about, where it names some (redriven, discarded). Nothing changed if it is an error.
+        /// The offsets it was about, where it names some (redriven, discarded; of an update the first that it decides about). Nothing changed if it is an error.
         result: Result<Vec<Offset>, NotDone>,
     },
 }

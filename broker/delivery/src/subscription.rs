@@ -17,20 +17,25 @@
 //! | `sessions` | who holds what after a stream opened, broke, or said goodbye |
 //! | `admin` | pause, seek, update, redrive, discard, delete |
 //! | `commit` | how decisions become commits and take effect |
+//! | `look` | what can be seen of single events and sessions |
 //! | `restore` | how a machine comes back |
 
 mod admin;
 mod commit;
 mod failure;
 mod flow;
+mod look;
 mod restore;
 mod sessions;
 mod settle;
 
 use std::collections::BTreeSet;
 
-pub use self::restore::RestoreError;
 use self::{commit::Journal, restore::Restart, settle::Ask};
+pub use self::{
+    look::{Holding, Progress},
+    restore::RestoreError,
+};
 use crate::{
     Config, Defect, Input, NotDone, Offset, Output, Outputs, Read, Record, RevokeReason, Time, lease::Lease, session::Sessions,
     state::State,

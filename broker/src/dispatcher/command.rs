@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use waypost_delivery::{Action, Candidate, Config, Held, SessionId, SessionLimits, SettleOutcome, Status, StreamId, Subscription, Token};
+use waypost_delivery::{
+    Action, Candidate, Config, Held, Holding, Progress, SessionId, SessionLimits, SettleOutcome, Status, StreamId, Subscription, Token,
+};
 use waypost_proto::v1;
 use waypost_store::{Micros, NewEvent, Offset};
 
@@ -34,7 +36,12 @@ pub enum Command {
         reply: oneshot::Sender<Result<Vec<Offset>, Fault>>,
     },
     /// Tell how the subscription is doing.
-    Inspect(oneshot::Sender<Inspection>),
+    Inspect {
+        /// The events to look at in particular.
+        events: Vec<Offset>,
+        /// What is seen.
+        reply: oneshot::Sender<Inspection>,
+    },
     /// A span that retention lets go by the subscription's own policy.
     Gap {
         /// The first offset.
@@ -140,8 +147,10 @@ pub struct Inspection {
     pub status: Status,
     /// The lowest offset that it still needs.
     pub floor: Offset,
-    /// The filters that decide from the frontier on.
-    pub filters: Vec<Filter>,
+    /// The filters that decide from the frontier on, each with the offset from which it does.
+    pub filters: Vec<(Offset, Filter)>,
+    /// How far it is with each event that was asked about.
+    pub progress: Vec<Progress>,
     /// Its sessions, by id.
     pub sessions: Vec<SessionInfo>,
 }
@@ -149,9 +158,11 @@ pub struct Inspection {
 impl Inspection {
     /// What a machine tells of itself.
     #[must_use]
-    pub fn of(machine: &Subscription, sessions: Vec<SessionInfo>) -> Self {
-        let filters = machine.filters().map(|(_, _, bytes)| reader::compile(bytes)).collect();
-        Self { status: machine.status(), floor: machine.floor(), filters, sessions }
+    pub fn of(machine: &Subscription, mut sessions: Vec<SessionInfo>, events: &[Offset]) -> Self {
+        let filters = machine.filters().map(|(_, begins, bytes)| (begins, reader::compile(bytes))).collect();
+        let progress = events.iter().map(|&offset| machine.progress(offset)).collect();
+        sessions.iter_mut().for_each(|session| session.holding = machine.holding(session.id));
+        Self { status: machine.status(), floor: machine.floor(), filters, progress, sessions }
     }
 }
 
@@ -168,6 +179,8 @@ pub struct SessionInfo {
     pub connected_at: Micros,
     /// What it can hold.
     pub limits: SessionLimits,
+    /// What it holds.
+    pub holding: Holding,
     /// Whether it drains.
     pub draining: bool,
 }

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use waypost_delivery::{CloseReason, SessionId, StreamId, Token};
+use waypost_delivery::{CloseReason, Holding, SessionId, StreamId, Token};
 use waypost_proto::{
     v1::{self, ErrorReason},
     wire::{self, subscribe_response::Response},
@@ -78,7 +78,7 @@ impl Sessions {
         opened.adopted = adopted.iter().filter_map(lease).collect();
         opened.dropped = lost.chain(unknown).map(|(token, reason)| v1::DroppedLease { token, reason: reason.into() }).collect();
         outbox.send(Response::Opened(opened));
-        let info = SessionInfo { id: session, client, peer, connected_at: now, limits, draining: false };
+        let info = SessionInfo { id: session, client, peer, connected_at: now, limits, holding: Holding::default(), draining: false };
         let is_gone = outbox.is_gone();
         self.open.insert(session, Session { stream, outbox, info });
         reply.send(Ok(())).is_ok() && !is_gone

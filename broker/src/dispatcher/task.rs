@@ -145,7 +145,7 @@ fn refuse(command: Command, fault: &Fault) {
         Command::Admin { reply, .. } => {
             let _ = reply.send(Err(fault.clone()));
         }
-        Command::Inspect(_) | Command::Gap { .. } | Command::Drain(_) | Command::Close => {}
+        Command::Inspect { .. } | Command::Gap { .. } | Command::Drain(_) | Command::Close => {}
     }
 }
 

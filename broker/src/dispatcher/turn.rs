@@ -327,8 +327,8 @@ impl Dispatcher {
                     Change::Delete => Input::Delete { request },
                 });
             }
-            Command::Inspect(reply) => {
-                let _ = reply.send(Inspection::of(&self.machine, self.sessions.infos()));
+            Command::Inspect { events, reply } => {
+                let _ = reply.send(Inspection::of(&self.machine, self.sessions.infos(), &events));
             }
             Command::Gap { from, to } => {
                 self.reader.let_go(from, to);

@@ -1,14 +1,26 @@
-//! GetLineage: the events of a story.
+//! GetLineage: the events of a story, and how far the subscriptions are with them.
 //!
-//! Constraint: read by the index of stories, a page at a time.
+//! Constraints: read by the index of stories, a page at a time; each subscription is asked once for a page; what became of an event that is
+//! settled is not kept by anybody, so only what is open or dead is told.
 
 use std::sync::Arc;
 
+use waypost_delivery::Progress;
 use waypost_proto::{v1, v1::get_lineage_request::Story, wire};
-use waypost_store::{ReadLimits, Selection};
+use waypost_store::{ReadLimits, Selection, StoredEvent};
 
-use super::{convert::stored_event, page::Page};
-use crate::{broker::Broker, error::Fault, limits};
+use super::{
+    convert::{session_text, stored_event, timestamp},
+    page::Page,
+};
+use crate::{
+    broker::Broker,
+    dead_letters::{self, DeadLetterKey},
+    dispatcher::Inspection,
+    error::Fault,
+    limits,
+    registry::Handle,
+};
 
 pub(super) async fn lineage(broker: &Broker, request: v1::GetLineageRequest) -> Result<wire::GetLineageResponse, Fault> {
     let query = v1::GetLineageRequest { page_size: None, page_token: String::new(), ..request.clone() };
@@ -23,15 +35,70 @@ pub(super) async fn lineage(broker: &Broker, request: v1::GetLineageRequest) -> 
         let room = limits::MAX_RESPONSE_BYTES - limits::MAX_EVENT_BYTES - bytes;
         let batch = broker.store.read(from, &selection, ReadLimits { events: page.size - events.len(), bytes: room }).await?;
         bytes += batch.events.iter().map(|event| event.body.len()).sum::<usize>();
-        let found = batch.events.iter().map(|event| wire::LineageEvent { event: Some(stored_event(event)), outcomes: Vec::new() });
-        events.extend(found);
+        events.extend(batch.events);
         from = batch.next;
     }
     if events.is_empty() && page.after.is_none() {
         return Err(Fault::not_found(format!("no event of story {correlation_id:?} is kept")));
     }
     let next_page_token = if from < tail { page.next(from.to_be_bytes().to_vec()) } else { String::new() };
-    Ok(wire::GetLineageResponse { correlation_id, events, next_page_token })
+    let outcomes = outcomes(broker, &events).await?;
+    let told = events.iter().zip(outcomes).map(|(event, outcomes)| wire::LineageEvent { event: Some(stored_event(event)), outcomes });
+    Ok(wire::GetLineageResponse { correlation_id, events: told.collect(), next_page_token })
+}
+
+/// For each event, the subscriptions that are not done with it, by name.
+async fn outcomes(broker: &Broker, events: &[StoredEvent]) -> Result<Vec<Vec<v1::LineageOutcome>>, Fault> {
+    let offsets: Vec<_> = events.iter().map(|event| event.offset).collect();
+    let mut outcomes = vec![Vec::new(); events.len()];
+    for handle in broker.registry.list() {
+        // One that was deleted meanwhile, or has failed, has nothing to tell.
+        let Ok(inspection) = handle.inspect_events(broker.registry.shared(), &offsets).await else { continue };
+        for ((event, progress), outcomes) in events.iter().zip(&inspection.progress).zip(&mut outcomes) {
+            outcomes.extend(outcome(broker, &handle, &inspection, event, *progress).await?);
+        }
+    }
+    Ok(outcomes)
+}
+
+async fn outcome(
+    broker: &Broker,
+    handle: &Handle,
+    inspection: &Inspection,
+    event: &StoredEvent,
+    progress: Progress,
+) -> Result<Option<v1::LineageOutcome>, Fault> {
+    let mut outcome = v1::LineageOutcome { subscription: handle.name.to_string(), ..v1::LineageOutcome::default() };
+    match progress {
+        Progress::Past => return Ok(None),
+        Progress::Ahead => {
+            let deciding = inspection.filters.iter().rev().find(|(begins, _)| *begins <= event.offset);
+            if !deciding.is_some_and(|(_, filter)| filter.matches(event)) {
+                return Ok(None);
+            }
+            outcome.set_state(v1::OutcomeState::Waiting);
+        }
+        Progress::Waiting { attempts } => {
+            outcome.set_state(v1::OutcomeState::Waiting);
+            outcome.attempts = attempts;
+        }
+        Progress::Leased { attempts, session } => {
+            outcome.set_state(v1::OutcomeState::Leased);
+            outcome.attempts = attempts;
+            outcome.session_id = session_text(session);
+            let holder = inspection.sessions.iter().find(|info| info.id == session);
+            outcome.client = holder.map_or_else(String::new, |info| info.client.clone());
+        }
+        Progress::Dead => {
+            outcome.set_state(v1::OutcomeState::DeadLettered);
+            let key = DeadLetterKey { incarnation: handle.incarnation, offset: event.offset };
+            if let Some(row) = dead_letters::find(&*broker.store, key).await? {
+                outcome.attempts = row.attempts + row.losses;
+                outcome.settled_at = Some(timestamp(row.dead_lettered_at));
+            }
+        }
+    }
+    Ok(Some(outcome))
 }
 
 async fn story(broker: &Broker, story: Option<Story>) -> Result<String, Fault> {

@@ -81,7 +81,7 @@ impl PublishStream {
             };
             let size = request.encoded_len();
             if !gathered.is_empty()
-                && (items + request.items.len() > limits::MAX_ITEMS_PER_CALL || bytes + size > limits::MAX_OUTPUT_BYTES_PER_ACK)
+                && (items + request.items.len() > limits::MAX_ITEMS_PER_CALL || bytes + size > limits::MAX_GATHERED_BYTES)
             {
                 self.held_back = Some(request);
                 break;

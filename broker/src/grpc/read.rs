@@ -91,6 +91,8 @@ impl Reader {
     }
 
     async fn read(&mut self) -> Result<(), Ended> {
+        // So that the client knows at once that it is being served, even if nothing matches for long.
+        self.send(self.progress()).await?;
         let mut tail = self.broker.store.tail();
         while self.left > 0 && self.end.is_none_or(|end| self.at < end) {
             let known = *tail.borrow_and_update();

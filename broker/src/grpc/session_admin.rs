@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 use waypost_proto::v1::{self, session_admin_service_server::SessionAdminService};
 
 use super::{
-    convert::{session_text, timestamp},
+    convert::{session_text, time, timestamp},
     page::Page,
 };
 use crate::{broker::Broker, dispatcher::SessionInfo, error::Fault, limits};
@@ -38,7 +38,10 @@ fn show(subscription: &str, info: SessionInfo) -> v1::Session {
             max_outstanding: Some(info.limits.max_outstanding),
             max_outstanding_bytes: Some(info.limits.max_outstanding_bytes),
         }),
-        ..v1::Session::default()
+        outstanding: info.holding.events,
+        outstanding_bytes: info.holding.bytes,
+        oldest_delivery_at: info.holding.since.map(time),
+        principal: String::new(),
     }
 }
 

@@ -133,6 +133,11 @@ fn session(broker: &Broker, text: &str) -> Result<SessionId, Fault> {
 fn session_limits(asked: v1::SessionLimits) -> Result<SessionLimits, Fault> {
     let max_outstanding = asked.max_outstanding.unwrap_or(32);
     let max_outstanding_bytes = asked.max_outstanding_bytes.unwrap_or(16 * MIB);
+    if max_outstanding == 0 {
+        let text =
+            "is 0, 1 to 10000 is allowed; a session that wants no more deliveries settles or releases what it holds, then ends its stream";
+        return Err(Fault::invalid("session_limits.max_outstanding", text));
+    }
     if !(1..=10_000).contains(&max_outstanding) {
         return Err(Fault::invalid("session_limits.max_outstanding", format!("is {max_outstanding}, 1 to 10000 is allowed")));
     }

@@ -150,11 +150,19 @@ impl Handle {
     /// # Errors
     /// When it is gone, has failed, or cannot be loaded now.
     pub async fn inspect(self: &Arc<Self>, shared: &Arc<Shared>) -> Result<dispatcher::Inspection, Fault> {
+        self.inspect_events(shared, &[]).await
+    }
+
+    /// The same, and how far it is with some events.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect).
+    pub async fn inspect_events(self: &Arc<Self>, shared: &Arc<Shared>, events: &[Offset]) -> Result<dispatcher::Inspection, Fault> {
         if let Life::Parked(core) = &*self.life() {
-            return Ok(dispatcher::Inspection::of(&core.machine, Vec::new()));
+            return Ok(dispatcher::Inspection::of(&core.machine, Vec::new(), events));
         }
         let (reply, answer) = oneshot::channel();
-        self.send(shared, Command::Inspect(reply)).await?;
+        self.send(shared, Command::Inspect { events: events.to_vec(), reply }).await?;
         answer.await.map_err(|_| Fault::outcome_unknown())
     }
 

@@ -267,8 +267,9 @@ impl Registry {
         let spec = info.spec.updated(set, reset).map_err(|wrong| Fault::fields(ErrorReason::InvalidField, wrong))?;
         let config = spec.config(&self.shared.settings, false, handle.incarnation);
         let from = *self.shared.store.tail().borrow();
-        handle.change(&self.shared, Change::Update { from, config, info: Info { spec: Arc::new(spec), ..info } }).await?;
-        Ok(from)
+        let change = Change::Update { from, config, info: Info { spec: Arc::new(spec), ..info } };
+        // The machine may have to begin later: after what it examined, and after another filter that is to come.
+        Ok(handle.change(&self.shared, change).await?.first().copied().unwrap_or(from))
     }
 
     /// Stops a subscription, or lets it go on.

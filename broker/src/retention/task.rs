@@ -295,9 +295,9 @@ impl Keeper {
 }
 
 /// Everything that any of the filters may match.
-fn wanted(filters: &[Filter]) -> Selection {
+fn wanted(filters: &[(Offset, Filter)]) -> Selection {
     let mut types = TypeSet::default();
-    for filter in filters {
+    for (_, filter) in filters {
         let Some(wanted) = filter.types() else { return Selection::All };
         types.names.extend(wanted.names.iter().cloned());
         types.prefixes.extend(wanted.prefixes.iter().cloned());

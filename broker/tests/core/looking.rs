@@ -65,6 +65,20 @@ async fn a_bounded_read_ends_at_its_limit_at_its_end_or_at_the_tail() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_tells_at_once_that_it_has_begun() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let offsets = agent.publish(&["a"]).await;
+    let start_position = Some(StartPosition { position: Some(Position::Offset(offsets[0] + 1)) });
+    let request = ReadEventsRequest { mode: ReadMode::Follow.into(), start_position, ..ReadEventsRequest::default() };
+    let begun = tokio::time::Instant::now();
+    let mut stream = agent.client.read_events(request).await.unwrap().into_inner();
+    let Some(Response::Progress(progress)) = stream.message().await.unwrap().unwrap().response else { panic!("the first is progress") };
+    assert_eq!((progress.next_offset, progress.durable_end_offset), (offsets[0] + 1, offsets[0] + 1));
+    assert_eq!(begun.elapsed(), Duration::ZERO, "nothing is waited for");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_that_follows_waits_for_what_is_published_later() {
     let world = World::new().await;
     let mut agent = world.agent().await;

@@ -5,6 +5,7 @@
 mod admin;
 mod delivery;
 mod faults;
+mod following;
 mod looking;
 mod publishing;
 mod retention;

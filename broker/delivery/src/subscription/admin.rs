@@ -21,14 +21,14 @@ impl Subscription {
         self.administer(request, Vec::new(), Record::Sought { seek: self.state.seek.wrapping_add(1), to });
     }
 
-    /// The offset of a new filter is settled here: not before what was examined, nor before the filter that it follows.
+    /// The offset of a new filter is settled here, and answered: not before what was examined, nor before the filter that it follows.
     pub(super) fn update(&mut self, request: RequestId, from: Offset, config: Config, filter: Vec<u8>, outputs: &mut Outputs) {
         let (last, is_same) = self.state.filters.back().map_or((0, false), |(begins, newest)| (*begins, *newest == filter));
         if self.state.filters.len() > MAX_FILTERS && !is_same {
             return Self::answer(request, Err(NotDone::TooManyFilters), outputs);
         }
         let from = from.max(self.state.frontier).max(last);
-        self.administer(request, Vec::new(), Record::Updated { from, config, filter });
+        self.administer(request, vec![from], Record::Updated { from, config, filter });
     }
 
     pub(super) fn redrive(&mut self, request: RequestId, events: Vec<Candidate>, outputs: &mut Outputs) {

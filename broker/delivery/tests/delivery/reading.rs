@@ -182,7 +182,8 @@ fn a_filter_cannot_change_what_was_examined() {
     let mut world = World::new(config());
     world.connect(1);
     world.publish(3);
-    world.update(1, config(), b"other");
+    let (told, _) = world.administer(|request| Input::Update { request, from: 1, config: config(), filter: b"other".to_vec() });
+    assert_eq!(told, Ok(vec![4]));
     assert_eq!(world.machine.filters().collect::<Vec<_>>(), [(1, 4, b"other".as_slice())]);
     assert!(world.recorded(|record| matches!(record, Record::Updated { from: 4, .. })) == 1);
 }

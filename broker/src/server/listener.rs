@@ -5,7 +5,7 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo};
+use axum::body::Body;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -13,14 +13,15 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpConnectInfo;
-use tower::ServiceExt;
+use tower::Service;
 use tracing::{debug, warn};
 
-use super::AllowedOrigins;
+use super::{AllowedOrigins, LateRouter};
 use crate::limits;
 
 /// Why an address cannot be listened on.
@@ -98,14 +99,13 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `stop` is cancelled, then finishes what is under way, for at most `grace`. Requests carry
-    /// [`ConnectInfo<SocketAddr>`] and tonic's [`TcpConnectInfo`].
+    /// Serves until `stop` is cancelled, then finishes what is under way, for at most `grace`. gRPC requests carry tonic's
+    /// [`TcpConnectInfo`].
     ///
-    /// Cancel safety: dropping it leaves the connections running until they end by themselves.
-    pub async fn serve(self, router: Router, stop: CancellationToken, grace: Duration) {
+    /// Cancel safety: dropping it cuts the connections.
+    pub async fn serve(self, routes: LateRouter, stop: CancellationToken, grace: Duration) {
         let permits = Arc::new(Semaphore::new(self.max_connections));
-        let connections = TaskTracker::new();
-        let cut = CancellationToken::new();
+        let mut connections = JoinSet::new();
         loop {
             let next = async {
                 // Before accepting: a connection beyond the limit waits in the backlog of the operating system.
@@ -115,15 +115,17 @@ impl Listener {
             let (permit, accepted) = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Some(_) = connections.join_next() => continue,
                 next = next => next,
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let serving = connection(stream, peer, self.address, self.protocol.clone(), router.clone(), stop.clone());
-                    let cut = cut.clone();
+                    // A token of its own: connections that share one wait for its lock, at every poll.
+                    let (protocol, stop) = (self.protocol.clone(), stop.child_token());
+                    let serving = connection(stream, peer, self.address, protocol, routes.clone(), stop);
                     connections.spawn(async move {
                         let _permit = permit;
-                        tokio::select! { () = cut.cancelled() => {}, () = serving => {} }
+                        serving.await;
                     });
                 }
                 Err(error) => {
@@ -134,16 +136,22 @@ impl Listener {
             }
         }
         drop(self.socket);
-        connections.close();
-        if timeout(grace, connections.wait()).await.is_err() {
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if timeout(grace, ended).await.is_err() {
             debug!(address = %self.address, open = connections.len(), "connections are cut after the grace");
-            cut.cancel();
-            connections.wait().await;
+            connections.shutdown().await;
         }
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, local: SocketAddr, protocol: Protocol, router: Router, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    protocol: Protocol,
+    routes: LateRouter,
+    stop: CancellationToken,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "TCP_NODELAY could not be set");
     }
@@ -166,15 +174,13 @@ async fn connection(stream: TcpStream, peer: SocketAddr, local: SocketAddr, prot
     };
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(TcpConnectInfo { local_addr: Some(local), remote_addr: Some(peer) });
-        let (router, origins) = (router.clone(), origins.clone());
+        let info = TcpConnectInfo { local_addr: Some(local), remote_addr: Some(peer) };
+        let (mut router, origins) = (routes.current(), origins.clone());
         async move {
-            let serve = async |request| router.oneshot(request).await.unwrap_or_else(|never| match never {});
-            Ok::<_, Infallible>(match origins {
-                Some(origins) => origins.admit(request, serve).await,
-                None => serve(request).await,
-            })
+            let Some(origins) = origins else { return router.call(request).await };
+            request.extensions_mut().insert(info);
+            let serve = async |request: axum::extract::Request| router.call(request).await.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(origins.admit(request, serve).await)
         }
     });
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -216,7 +222,7 @@ fn builder(protocol: &Protocol) -> auto::Builder<TokioExecutor> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-    use axum::routing::get;
+    use axum::{Router, routing::get};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         sync::Notify,
@@ -251,7 +257,7 @@ mod tests {
         let address = listener.address();
         let stop = CancellationToken::new();
         let router = Router::new().route("/", get(|| async { "here" }));
-        let serving = tokio::spawn(listener.serve(router, stop.clone(), Duration::ZERO));
+        let serving = tokio::spawn(listener.serve(LateRouter::new(router, |routes| routes), stop.clone(), Duration::ZERO));
 
         // One says nothing, one stops in the middle of its head; each holds the only connection until it is cut.
         let mut silent = TcpStream::connect(address).await.unwrap();
@@ -281,7 +287,8 @@ mod tests {
                 "finished"
             }
         };
-        let serving = tokio::spawn(listener.serve(Router::new().route("/", get(handler)), stop.clone(), Duration::from_secs(60)));
+        let router = LateRouter::new(Router::new().route("/", get(handler)), |routes| routes);
+        let serving = tokio::spawn(listener.serve(router, stop.clone(), Duration::from_secs(60)));
         let asking = tokio::spawn(ask(address));
         entered.notified().await;
         stop.cancel();
@@ -306,7 +313,8 @@ mod tests {
                 std::future::pending::<()>().await;
             }
         };
-        let serving = tokio::spawn(listener.serve(Router::new().route("/", get(handler)), stop.clone(), Duration::from_millis(1)));
+        let router = LateRouter::new(Router::new().route("/", get(handler)), |routes| routes);
+        let serving = tokio::spawn(listener.serve(router, stop.clone(), Duration::from_millis(1)));
         let asking = tokio::spawn(ask(address));
         entered.notified().await;
         stop.cancel();

@@ -112,9 +112,9 @@ struct Serving {
 
 impl Serving {
     /// `dress` wraps what is there now and what comes later alike.
-    fn start(listener: Listener, now: Router, dress: impl FnOnce(Router) -> Router, grace: Duration) -> Self {
-        let (late, stop) = (LateRouter::default(), CancellationToken::new());
-        let task = tokio::spawn(listener.serve(dress(late.behind(now)), stop.clone(), grace));
+    fn start(listener: Listener, now: Router, dress: fn(Router) -> Router, grace: Duration) -> Self {
+        let (late, stop) = (LateRouter::new(now, dress), CancellationToken::new());
+        let task = tokio::spawn(listener.serve(late.clone(), stop.clone(), grace));
         Self { late, stop, task }
     }
 

@@ -170,7 +170,11 @@ impl Typing {
 
     /// The type of the event that a provider's type becomes.
     pub(crate) fn event_type(&self, provider_type: &str) -> String {
-        match self.find(provider_type) {
+        self.name(self.find(provider_type), provider_type)
+    }
+
+    fn name(&self, known: Option<&EventType>, provider_type: &str) -> String {
+        match known {
             Some(event_type) => event_type.name.clone(),
             None if provider_type.is_empty() => format!("{}.webhook", self.source),
             None => format!("{}.{provider_type}", self.source),
@@ -189,7 +193,8 @@ impl Typing {
         headers: &HeaderMap,
         selected: &Selected<'_>,
     ) -> Result<wire::Event, DecodeError> {
-        let (type_url, value, duplicate, about) = match self.find(provider_type) {
+        let known = self.find(provider_type);
+        let (type_url, value, duplicate, about) = match known {
             Some(known) => {
                 let decoded = known.mapping.decode(text, selected)?;
                 (known.type_url.clone(), decoded.bytes, decoded.duplicate_key, &known.about)
@@ -206,7 +211,7 @@ impl Typing {
         let correlation_id = fill(&about.correlation_id);
         let mut event = wire::Event {
             source: self.source.clone(),
-            r#type: self.event_type(provider_type),
+            r#type: self.name(known, provider_type),
             subject: fill(&about.subject),
             ordering_key: fill(&about.ordering_key),
             data: Some(wire::Any { type_url, value }),

@@ -20,7 +20,7 @@ use http::{
 };
 use serde::Serialize;
 use waypost_proto::wire;
-use waypost_store::{AppendError, CommitError, Duplicate, EventStore};
+use waypost_store::{AppendError, CommitError, Duplicate, EventStore, NewEvent};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
@@ -31,7 +31,12 @@ use super::{
     source::{Source, Sources},
     template::Absent,
 };
-use crate::{clock::Clock, entropy::Entropy, envelope, limits};
+use crate::{
+    clock::Clock,
+    entropy::Entropy,
+    envelope::{self, InvalidEvent},
+    limits,
+};
 
 /// What the edge works with.
 #[derive(Clone)]
@@ -87,7 +92,7 @@ struct Webhook {
 /// What a verified request wants.
 enum Meaning {
     /// To be an event.
-    Event(Box<wire::Event>),
+    Event(NewEvent),
     /// To see that somebody is there.
     Handshake(String),
 }
@@ -113,41 +118,31 @@ impl Hook {
 
         let webhook = Webhook { headers: head.headers, raw, kind, now: edge.clock.now() };
         source.counters.verified_at(webhook.now);
-        match source.understand(&webhook) {
+        match source.understand(&webhook, &edge.entropy) {
             Ok(Meaning::Handshake(text)) => Ok(Answer { outcome: Outcome::Handshake, id: String::new(), text }),
-            Ok(Meaning::Event(event)) => self.append(&webhook, *event).await,
+            Ok(Meaning::Event(event)) => self.append(&webhook, event).await,
             Err(why) => self.set_aside(&webhook, why).await,
         }
     }
 
-    async fn append(&self, webhook: &Webhook, event: wire::Event) -> Result<Answer, Answer> {
+    async fn append(&self, webhook: &Webhook, event: NewEvent) -> Result<Answer, Answer> {
         let Self { edge, source, .. } = self;
-        let fingerprint = Some(xxh3_128(&webhook.raw));
-        let identity = envelope::Identity { fingerprint, window: source.identity.window() };
-        let (event_type, given_id) = (event.r#type.clone(), event.id.clone());
-        let raw = source.raw_to_keep(&webhook.raw, &event);
-        let undecodable = |reason, message| Undecodable {
-            event_type: event_type.clone(),
-            identity: given_id.clone(),
-            ..Undecodable::new(reason, message)
-        };
-        let sealed = match envelope::seal(event, raw, identity, webhook.now, &edge.entropy) {
-            Ok(sealed) => sealed,
-            Err(invalid) => return self.set_aside(webhook, undecodable(Reason::InvalidEvent, invalid.to_string())).await,
-        };
-        let id = sealed.head.id().to_owned();
-        let appended = edge.store.append(webhook.now, vec![sealed]).await.map_err(|error| unavailable(&error))?;
+        let head = event.head.clone();
+        let appended = edge.store.append(webhook.now, vec![event]).await.map_err(|error| unavailable(&error))?;
         let outcome = match appended.first().and_then(|appended| appended.duplicate) {
             None => Outcome::Accepted,
             Some(Duplicate::SameContent) => Outcome::Duplicate,
             Some(Duplicate::OtherContent) if source.identity.forbids_changes() => {
+                let id = head.id();
                 let message =
                     format!("an event {id} is stored already, of another body; the identity of the source says that this must not be");
-                return self.set_aside(webhook, undecodable(Reason::IdentityConflict, message)).await;
+                let (identity, event_type) = (id.to_owned(), head.event_type().to_owned());
+                let why = Undecodable { identity, event_type, ..Undecodable::new(Reason::IdentityConflict, message) };
+                return self.set_aside(webhook, why).await;
             }
             Some(Duplicate::OtherContent) => Outcome::ChangedDuplicate,
         };
-        Ok(Answer { outcome, id, text: String::new() })
+        Ok(Answer { outcome, id: head.id().to_owned(), text: String::new() })
     }
 
     /// Quarantine, or a refusal where the source wants that.
@@ -171,8 +166,8 @@ impl Hook {
 
 impl Source {
     /// Identity, event type and typed data of a verified request.
-    fn understand(&self, webhook: &Webhook) -> Result<Meaning, Undecodable> {
-        let Webhook { headers, raw, kind, .. } = webhook;
+    fn understand(&self, webhook: &Webhook, entropy: &Entropy) -> Result<Meaning, Undecodable> {
+        let Webhook { headers, raw, kind, now } = webhook;
         let unreadable = |message| Undecodable {
             identity: self.identity.id(headers, &Selected::default(), raw).unwrap_or_default(),
             ..Undecodable::new(Reason::MalformedBody, message)
@@ -188,13 +183,20 @@ impl Source {
         let provider_type = self.typing.provider_type(headers, &selected);
         let provider_type =
             provider_type.map_err(|absent| Undecodable { identity: id.clone(), ..Undecodable::lacking(Reason::NoEventType, &absent) })?;
-        match self.typing.event(&provider_type, json.clone(), text, headers, &selected) {
-            Ok(event) => Ok(Meaning::Event(Box::new(wire::Event { id, ..event }))),
-            Err(error) => {
-                let event_type = self.typing.event_type(&provider_type);
-                Err(Undecodable { identity: id, event_type, ..Undecodable::from(&error) })
+        let sealed = match self.typing.event(&provider_type, json.clone(), text, headers, &selected) {
+            Ok(event) => {
+                self.seal(wire::Event { id: id.clone(), ..event }, raw, *now, entropy).map_err(|invalid| Undecodable::from(&invalid))
             }
-        }
+            Err(error) => Err(Undecodable::from(&error)),
+        };
+        let named = |why| Undecodable { identity: id, event_type: self.typing.event_type(&provider_type), ..why };
+        sealed.map(Meaning::Event).map_err(named)
+    }
+
+    fn seal(&self, event: wire::Event, raw: &Bytes, now: u64, entropy: &Entropy) -> Result<NewEvent, InvalidEvent> {
+        let identity = envelope::Identity { fingerprint: Some(xxh3_128(raw)), window: self.identity.window() };
+        let kept = self.raw_to_keep(raw, &event);
+        envelope::seal(event, kept, identity, now, entropy)
     }
 
     /// The raw body, where it is to be kept: not when the event is the body already, and not when both are too large together.
@@ -216,6 +218,12 @@ impl Undecodable {
             Absent::Header(_) => String::new(),
         };
         Self { path, ..Self::new(reason, absent.to_string()) }
+    }
+}
+
+impl From<&InvalidEvent> for Undecodable {
+    fn from(invalid: &InvalidEvent) -> Self {
+        Self::new(Reason::InvalidEvent, invalid.to_string())
     }
 }
 

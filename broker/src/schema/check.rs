@@ -43,7 +43,7 @@ pub enum Registration {
 }
 
 /// As prost: deeper messages are refused.
-const MAX_DEPTH: usize = 100;
+pub(crate) const MAX_DEPTH: usize = 100;
 
 impl Schemas {
     /// Checks the data of a published event: it must decode as its type and have its required fields; a `JsonPayload` must hold JSON.

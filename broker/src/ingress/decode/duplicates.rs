@@ -1,10 +1,13 @@
 //! Whether a key occurs twice in an object of a document: what different readers of it would understand differently.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess};
 
-use super::DecodeError;
+use super::{
+    DecodeError,
+    containers::{Containers, Inside, document},
+};
 use crate::schema::{FieldPath, path::Step};
 
 /// The path of the first key that occurs twice in an object. Reads the whole document.
@@ -13,9 +16,7 @@ use crate::schema::{FieldPath, path::Step};
 /// [`DecodeError::Malformed`] if it is not JSON.
 pub fn duplicate_key(json: &str) -> Result<Option<FieldPath>, DecodeError> {
     let mut search = Search::default();
-    let mut document = serde_json::Deserializer::from_str(json);
-    let result = ValueSeed(&mut search).deserialize(&mut document).and_then(|()| document.end());
-    result.map_err(|error| DecodeError::Malformed(error.to_string()))?;
+    document(json, &mut search).map_err(|error| DecodeError::Malformed(error.to_string()))?;
     Ok(search.found)
 }
 
@@ -25,72 +26,40 @@ struct Search<'a> {
     found: Option<FieldPath>,
 }
 
-struct ValueSeed<'s, 'a>(&'s mut Search<'a>);
-
-impl<'de> DeserializeSeed<'de> for ValueSeed<'_, 'de> {
+impl<'de> DeserializeSeed<'de> for &mut Search<'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_any(Inside(self))
     }
 }
 
-impl<'de> Visitor<'de> for ValueSeed<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+impl<'de> Containers<'de> for &mut Search<'de> {
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
         let mut keys = HashSet::new();
-        while let Some(Key(key)) = map.next_key()? {
-            self.0.path.push(Step::Name(key.clone()));
-            if !keys.insert(key) && self.0.found.is_none() {
-                let path = std::mem::take(&mut self.0.path);
-                self.0.found = Some(path.into());
+        while let Some(Key(key)) = object.next_key()? {
+            self.path.push(Step::Name(key.clone()));
+            if !keys.insert(key) && self.found.is_none() {
+                let path = std::mem::take(&mut self.path);
+                self.found = Some(path.into());
                 // The path is complete; what follows is only checked to be JSON.
-                self.0.path.push(Step::Index(0));
+                self.path.push(Step::Index(0));
             }
-            map.next_value_seed(ValueSeed(self.0))?;
-            self.0.path.pop();
+            object.next_value_seed(&mut *self)?;
+            self.path.pop();
         }
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
         for index in 0.. {
-            self.0.path.push(Step::Index(index));
-            let element = list.next_element_seed(ValueSeed(self.0))?;
-            self.0.path.pop();
+            self.path.push(Step::Index(index));
+            let element = array.next_element_seed(&mut *self)?;
+            self.path.pop();
             if element.is_none() {
                 break;
             }
         }
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
         Ok(())
     }
 }

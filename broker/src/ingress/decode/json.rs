@@ -2,25 +2,19 @@
 //!
 //! Constraints:
 //! - The grammar is serde_json's: its limits (128 deep) and its strictness. Only what is behind a value is ours.
-//! - Fields are written in the order of the document; a field with its default value and no presence is left out, as every encoder does.
+//! - Fields are written in the order of the document.
 //! - A key that occurs twice counts with its last value, and is reported: such a document is first reduced to the last of each key.
 
 use std::{borrow::Cow, fmt};
 
 use jiff::Timestamp;
-use prost::{
-    Message as _,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
-};
-use prost_reflect::{DeserializeOptions, DynamicMessage};
+use prost::{Message as _, encoding::WireType};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{
-    DecodeError,
-    scalar::{self, Scalar},
-};
+use super::{DecodeError, containers::document, scalar::Scalar, writer::Writer};
 use crate::schema::{
     FieldPath,
+    check::MAX_DEPTH,
     path::Step,
     plan::{FieldPlan, FieldShape, Form, Kind, MessageId, MessagePlan, Plans},
 };
@@ -31,6 +25,8 @@ pub(super) struct Encoded {
     pub(super) bytes: Vec<u8>,
     /// A key that occurs twice.
     pub(super) duplicate: Option<FieldPath>,
+    /// Whether it is known to have its required fields and to be one that every decoder takes; if not, only a check can tell.
+    pub(super) sound: bool,
 }
 
 /// What a document is to become.
@@ -44,87 +40,27 @@ pub(super) enum Target<'p> {
 
 /// Decodes a document.
 pub(super) fn encode(plans: &Plans, target: Target<'_>, json: &str) -> Result<Encoded, DecodeError> {
-    let mut writer = Writer { plans, out: Vec::with_capacity(json.len() / 2), path: Vec::new(), duplicate: None };
-    let mut document = serde_json::Deserializer::from_str(json);
-    let result = TargetSeed { writer: &mut writer, target }.deserialize(&mut document).and_then(|()| document.end());
-    if writer.duplicate.is_some() {
-        return reduced(plans, target, json, writer.duplicate.take());
+    let mut writer = Writer::new(plans, json.len());
+    let result = document(json, TargetSeed { writer: &mut writer, target });
+    if let Some(duplicate) = writer.duplicate.take() {
+        return reduced(plans, target, json, duplicate);
     }
-    match result {
-        Ok(()) => Ok(Encoded { bytes: writer.out, duplicate: None }),
-        Err(error) => Err(decode_error(&error, writer.path)),
-    }
+    encoded(writer, result)
 }
 
 /// The slow way of a document with duplicate keys: a map keeps the last of each.
-fn reduced(plans: &Plans, target: Target<'_>, json: &str, duplicate: Option<FieldPath>) -> Result<Encoded, DecodeError> {
-    let document: serde_json::Value = serde_json::from_str(json).map_err(|error| decode_error(&error, Vec::new()))?;
-    let mut writer = Writer { plans, out: Vec::with_capacity(json.len() / 2), path: Vec::new(), duplicate: None };
-    match (TargetSeed { writer: &mut writer, target }).deserialize(document) {
-        Ok(()) => Ok(Encoded { bytes: writer.out, duplicate }),
-        Err(error) => Err(decode_error(&error, writer.path)),
-    }
+fn reduced(plans: &Plans, target: Target<'_>, json: &str, duplicate: FieldPath) -> Result<Encoded, DecodeError> {
+    let mut writer = Writer::new(plans, json.len());
+    let result =
+        serde_json::from_str(json).and_then(|document: serde_json::Value| TargetSeed { writer: &mut writer, target }.deserialize(document));
+    Ok(Encoded { duplicate: Some(duplicate), ..encoded(writer, result)? })
 }
 
-fn decode_error(error: &serde_json::Error, path: Vec<Step<'_>>) -> DecodeError {
-    if error.is_data() {
-        DecodeError::Mismatch { path: path.into(), problem: error.to_string() }
-    } else {
-        DecodeError::Malformed(error.to_string())
-    }
-}
-
-struct Writer<'p> {
-    plans: &'p Plans,
-    out: Vec<u8>,
-    /// Left where it is when something is wrong.
-    path: Vec<Step<'p>>,
-    duplicate: Option<FieldPath>,
-}
-
-impl<'p> Writer<'p> {
-    /// Begins something that is preceded by its length. The end takes the place that is answered.
-    fn begin(&mut self) -> usize {
-        self.out.push(0);
-        self.out.len()
-    }
-
-    /// Most parts are short: one byte for the length was right, else the part moves up.
-    fn end(&mut self, start: usize) {
-        let length = self.out.len() - start;
-        let extra = encoded_len_varint(length as u64) - 1;
-        if extra > 0 {
-            self.out.resize(self.out.len() + extra, 0);
-            self.out.copy_within(start..start + length, start + extra);
-        }
-        let mut prefix = &mut self.out[start - 1..start + extra];
-        encode_varint(length as u64, &mut prefix);
-    }
-
-    fn key(&mut self, field: &FieldPlan, wire: WireType) {
-        encode_key(field.number, wire, &mut self.out);
-    }
-
-    /// A scalar; with a tag if it belongs to a field of its own.
-    fn scalar<E: Error>(&mut self, field: &FieldPlan, tagged: bool, value: Scalar<'_>) -> Result<(), E> {
-        let at = self.out.len();
-        if tagged {
-            self.key(field, field.kind.wire_type());
-        }
-        match scalar::write(self.plans, field.kind, value, &mut self.out) {
-            // The element of a list and the value of a map are written whatever they are.
-            Ok(default) if default && !field.presence && field.shape == FieldShape::One => self.out.truncate(at),
-            Ok(_) => {}
-            Err(unfit) => return Err(E::custom(format_args!("found {}, expected {}", unfit.0, field.kind.expected()))),
-        }
-        Ok(())
-    }
-
-    /// What prost-reflect knows better.
-    fn reflected<'de, D: Deserializer<'de>>(&mut self, plan: &MessagePlan, deserializer: D) -> Result<(), D::Error> {
-        let options = DeserializeOptions::new().deny_unknown_fields(false);
-        let message = DynamicMessage::deserialize_with_options(plan.descriptor.clone(), deserializer, &options)?;
-        message.encode(&mut self.out).map_err(D::Error::custom)
+fn encoded(writer: Writer<'_>, result: Result<(), serde_json::Error>) -> Result<Encoded, DecodeError> {
+    match result {
+        Ok(()) => Ok(Encoded { bytes: writer.out, duplicate: None, sound: writer.sound }),
+        Err(error) if error.is_data() => Err(DecodeError::Mismatch { path: writer.path.into(), problem: error.to_string() }),
+        Err(error) => Err(DecodeError::Malformed(error.to_string())),
     }
 }
 
@@ -177,7 +113,7 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { writer, plan } = self;
-        let (mut seen, mut oneofs) = (0_u128, 0_u128);
+        let (mut seen, mut carried, mut oneofs) = (0_u128, 0_u128, 0_u128);
         while let Some(index) = map.next_key_seed(KeySeed(plan))? {
             let Some(index) = index else {
                 map.next_value::<IgnoredAny>()?;
@@ -191,7 +127,10 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_, '_> {
                 return Err(A::Error::custom("a duplicate key"));
             }
             seen |= 1 << index;
+            let before = writer.out.len();
             let set = map.next_value_seed(FieldSeed { writer, field })?;
+            // Whatever counts as missing is left out.
+            carried |= u128::from(writer.out.len() > before) << index;
             if let (true, Some(oneof)) = (set, field.oneof) {
                 if oneofs & (1 << oneof) != 0 {
                     return Err(A::Error::custom("another field of the same oneof is set as well; only one of them can be"));
@@ -200,6 +139,7 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_, '_> {
             }
             writer.path.pop();
         }
+        writer.sound &= plan.required & !carried == 0 && writer.path.len() < MAX_DEPTH;
         Ok(())
     }
 }

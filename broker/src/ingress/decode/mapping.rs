@@ -171,13 +171,16 @@ impl Mapping {
             encoded.bytes.extend(self.apply(rule, selected)?);
         }
         encoded.bytes.extend_from_slice(&self.constants);
-        check_message(&self.plans, self.whole, &encoded.bytes).map_err(|invalid| {
-            if invalid.missing {
-                DecodeError::Missing { path: invalid.path }
-            } else {
-                DecodeError::Mismatch { path: invalid.path, problem: invalid.problem }
-            }
-        })?;
+        // What rules and constants add may not fit together with the rest, or be missing from it.
+        if !(encoded.sound && self.rules.is_empty() && self.constants.is_empty()) {
+            check_message(&self.plans, self.whole, &encoded.bytes).map_err(|invalid| {
+                if invalid.missing {
+                    DecodeError::Missing { path: invalid.path }
+                } else {
+                    DecodeError::Mismatch { path: invalid.path, problem: invalid.problem }
+                }
+            })?;
+        }
         Ok(Decoded { bytes: encoded.bytes.into(), duplicate_key: encoded.duplicate })
     }
 

@@ -9,12 +9,15 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `json` | a document to the wire, field by field |
+//! | `writer` | the wire side of that |
 //! | `scalar` | a JSON value as a protobuf scalar |
 //! | `error` | why a payload could not become its message |
+//! | `containers` | reading a document for what is in its objects and arrays |
 //! | `select` | the values at JSON pointers, in one pass |
 //! | `duplicates` | whether a key occurs twice in an object of a document |
 //! | `mapping` | an event type's declared mapping: by name, by pointer, constants |
 
+mod containers;
 mod duplicates;
 mod error;
 mod json;
@@ -23,6 +26,7 @@ mod scalar;
 mod select;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use duplicates::duplicate_key;
 pub use error::DecodeError;

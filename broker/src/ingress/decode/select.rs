@@ -11,7 +11,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::DecodeError;
+use super::{
+    DecodeError,
+    containers::{Containers, Inside, document},
+};
 
 /// A JSON pointer (RFC 6901), such as `/issue/title`; empty for the whole document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +93,8 @@ impl Selector {
     pub fn select<'a>(&self, json: &'a str) -> Result<Selected<'a>, DecodeError> {
         let mut found = vec![None; self.slots];
         if self.slots > 0 {
-            let mut document = serde_json::Deserializer::from_str(json);
-            NodeSeed { node: &self.root, found: &mut found }
-                .deserialize(&mut document)
-                .and_then(|()| document.end())
-                .map_err(|error| DecodeError::Malformed(error.to_string()))?;
+            let values = Values { node: &self.root, found: &mut found };
+            document(json, values).map_err(|error| DecodeError::Malformed(error.to_string()))?;
         }
         Ok(Selected(found))
     }
@@ -127,7 +127,8 @@ impl<'a> Selected<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-struct NodeSeed<'s, 'de> {
+/// The value at a node, and those inside it.
+struct Values<'s, 'de> {
     node: &'s Node,
     found: &'s mut Vec<Option<&'de RawValue>>,
 }
@@ -142,81 +143,45 @@ impl Node {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for NodeSeed<'_, 'de> {
+impl<'de> DeserializeSeed<'de> for Values<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Self { node, found } = self;
-        let Some(slot) = node.slot else { return deserializer.deserialize_any(NodeVisitor { node, found }) };
+        let Some(slot) = self.node.slot else { return deserializer.deserialize_any(Inside(self)) };
         let raw = <&RawValue>::deserialize(deserializer)?;
-        found[slot] = Some(raw);
-        if node.children.is_empty() {
+        self.found[slot] = Some(raw);
+        if self.node.children.is_empty() {
             return Ok(());
         }
-        serde_json::Deserializer::from_str(raw.get()).deserialize_any(NodeVisitor { node, found }).map_err(D::Error::custom)
+        serde_json::Deserializer::from_str(raw.get()).deserialize_any(Inside(self)).map_err(D::Error::custom)
     }
 }
 
-struct NodeVisitor<'s, 'de> {
-    node: &'s Node,
-    found: &'s mut Vec<Option<&'de RawValue>>,
-}
-
-impl<'de> Visitor<'de> for NodeVisitor<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(child) = map.next_key_seed(ChildSeed(self.node))? {
+impl<'de> Containers<'de> for Values<'_, 'de> {
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        while let Some(child) = object.next_key_seed(ChildSeed(self.node))? {
             match child {
                 Some(node) => {
                     node.clear(self.found);
-                    map.next_value_seed(NodeSeed { node, found: self.found })?;
+                    object.next_value_seed(Values { node, found: self.found })?;
                 }
-                None => drop(map.next_value::<IgnoredAny>()?),
+                None => drop(object.next_value::<IgnoredAny>()?),
             }
         }
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
         for index in 0_usize.. {
             let child = self.node.children.iter().find(|(name, _)| name.parse() == Ok(index));
             let more = match child {
-                Some((_, node)) => list.next_element_seed(NodeSeed { node, found: self.found })?,
-                None => list.next_element::<IgnoredAny>()?.map(drop),
+                Some((_, node)) => array.next_element_seed(Values { node, found: self.found })?,
+                None => array.next_element::<IgnoredAny>()?.map(drop),
             };
             if more.is_none() {
                 break;
             }
         }
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
         Ok(())
     }
 }

@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use proptest::prelude::*;
 use prost_reflect::{DeserializeOptions, DynamicMessage};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::schema::Schemas;
+use crate::schema::{Schemas, check::check_message};
 
 const ALL: &str = r#"syntax = "proto3";
 package test.v1;
@@ -36,6 +36,7 @@ message All {
   google.protobuf.Any any = 37; google.protobuf.FieldMask mask = 38; google.protobuf.Empty empty = 39;
   repeated google.protobuf.Value values = 40; google.protobuf.NullValue null = 41; repeated int32 unpacked = 42 [packed = false];
   map<string, google.protobuf.Value> value_map = 43; google.protobuf.Int64Value wrapped_int = 44;
+  Needs needs = 45; repeated Needs list_of_needs = 46; map<string, Needs> map_of_needs = 47;
 }
 message Needs { string id = 1 [(waypost.v1.required) = true]; Inner inner = 2; repeated string tags = 3; int64 number = 4; Color color = 5; }
 message Inner { string name = 1 [(waypost.v1.required) = true]; string note = 2; }
@@ -50,6 +51,8 @@ static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| {
 fn ours(json: &str) -> Result<DynamicMessage, DecodeError> {
     let id = SCHEMAS.message_id("test.v1.All").unwrap();
     let encoded = json::encode(&SCHEMAS.plans, json::Target::Message(id), json)?;
+    let checked = check_message(&SCHEMAS.plans, id, &encoded.bytes);
+    assert!(checked.is_ok() || !encoded.sound, "{json} is taken for sound: {checked:?}");
     let descriptor = SCHEMAS.pool().get_message_by_name("test.v1.All").unwrap();
     Ok(DynamicMessage::decode(descriptor, &*encoded.bytes).expect("what was written decodes"))
 }
@@ -106,6 +109,17 @@ fn color() -> impl Strategy<Value = Value> {
     prop_oneof![Just(json!("COLOR_RED")), Just(json!("COLOR_UNSPECIFIED")), Just(json!(-7)), Just(json!(99)), Just(json!(0))]
 }
 
+/// A message with required fields, of which some are missing.
+fn needs_some() -> impl Strategy<Value = Value> {
+    let id =
+        proptest::sample::select(vec![json!({}), json!({ "id": "" }), json!({ "id": null }), json!({ "id": "a" }), json!({ "id": "b" })]);
+    let inner = proptest::option::of(proptest::sample::select(vec![json!({}), json!({ "name": "" }), json!({ "name": "n" }), Value::Null]));
+    (id, inner).prop_map(|(mut needs, inner)| {
+        needs.as_object_mut().unwrap().extend(inner.map(|inner| ("inner".to_owned(), inner)));
+        needs
+    })
+}
+
 /// A value for a field: mostly of its kind, now and then of any.
 fn field(inner: impl Strategy<Value = Value> + Clone + 'static) -> BoxedStrategy<(String, Value)> {
     let names = |names: &'static [&'static str]| proptest::sample::select(names).prop_map(str::to_owned);
@@ -146,6 +160,9 @@ fn field(inner: impl Strategy<Value = Value> + Clone + 'static) -> BoxedStrategy
         (names(&["byNumber"]), map(inner.clone().boxed(), "-?[1-9][0-9]{0,3}")),
         (names(&["child", "middle"]), inner.clone()),
         (names(&["children"]), list(inner.boxed())),
+        (names(&["needs"]), needs_some()),
+        (names(&["listOfNeeds"]), list(needs_some().boxed())),
+        (names(&["mapOfNeeds"]), map(needs_some().boxed(), "[a-z]")),
         (
             names(&["at"]),
             proptest::sample::select(vec![
@@ -336,6 +353,13 @@ fn trap_duplicate_keys_are_flagged_and_the_last_one_counts() {
 
 #[test]
 fn nesting_without_end_is_refused() {
-    let deep = format!("{}{}", "{\"child\":".repeat(200), "{}".to_owned() + &"}".repeat(200));
-    assert!(matches!(ours(&deep), Err(DecodeError::Malformed(problem)) if problem.contains("recursion limit")));
+    let deep = |depth| "{\"child\":".repeat(depth) + "{}" + &"}".repeat(depth);
+    assert!(matches!(ours(&deep(200)), Err(DecodeError::Malformed(problem)) if problem.contains("recursion limit")));
+
+    // What JSON still allows and readers of protobuf do not.
+    let mut selector = Selector::default();
+    let mapping = Mapping::compile(&SCHEMAS, "test.v1.All", None, &BTreeMap::new(), &BTreeMap::new(), &mut selector).unwrap();
+    let decode = |depth| mapping.decode(&deep(depth), &Selected::default());
+    assert!(decode(100).is_ok());
+    assert!(matches!(decode(101), Err(DecodeError::Mismatch { problem, .. }) if problem.contains("nested more than 100 deep")));
 }

@@ -72,7 +72,10 @@ impl Key {
 pub(super) fn decode(scheme: &Scheme, text: &str) -> Option<Vec<u8>> {
     match (scheme.algorithm, scheme.signature.encoding) {
         (Algorithm::Equals, _) => Some(text.as_bytes().to_vec()),
-        (_, Encoding::Hex) => hex::decode(text).ok(),
+        (_, Encoding::Hex) => {
+            let mut signature = vec![0; text.len() / 2];
+            hex::decode_to_slice(text, &mut signature).is_ok().then_some(signature)
+        }
         (_, Encoding::Base64) => BASE64.decode(text).ok(),
     }
 }

@@ -20,7 +20,7 @@ use super::{
     home::{Form, Home},
     sealing::seal,
     segment::{create_spare, index_name, segment_name},
-    tables::Tables,
+    tables::{Tables, explain},
     view::{Segment, Shared, lock},
 };
 use crate::{contract::Offset, error::ReadError};
@@ -50,6 +50,9 @@ impl Keeper {
     pub(super) fn run(mut self) {
         self.seal_all();
         self.make_spare();
+        if let Err(error) = self.shared.with_tables(Tables::check) {
+            tracing::error!(error = explain(&error), "the tables could not be checked");
+        }
         while let Ok(job) = self.jobs.recv() {
             if self.handle(job) {
                 break;
@@ -92,7 +95,7 @@ impl Keeper {
 
     fn fold(&self) {
         if let Err(error) = self.shared.with_tables(Tables::fold) {
-            tracing::error!(error = self.shared.tables.explain(&error), "folding into the tables failed; it is tried again");
+            tracing::error!(error = explain(&error), "folding into the tables failed; it is tried again");
         }
     }
 
@@ -151,14 +154,13 @@ impl Keeper {
         if going.iter().any(|segment| !matches!(segment.home.form(), Form::File(_))) {
             return Err("the index of a segment could not be written".into());
         }
-        let tables = &self.shared.tables;
         let folded = self.shared.with_tables(|tables| {
             if tables.watermark().sequence < sequence {
                 tables.fold()?;
             }
             tables.checkpoint()
         });
-        folded.map_err(|error| tables.explain(&error))
+        folded.map_err(|error| explain(&error))
     }
 
     /// Turns the files of segments into spares, or removes them.

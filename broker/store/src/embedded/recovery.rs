@@ -128,6 +128,7 @@ impl Recovery {
             let watermark = self.tables.watermark();
             if watermark.sequence < self.next_sequence {
                 self.damage.report(tables::FILE, "what was folded from segments that are gone is lost: older records and rows are missing");
+                self.tables.base_is_lost(true);
             }
         }
         for (found, next) in found.into_iter().zip(nexts) {
@@ -316,6 +317,7 @@ impl Recovery {
             next = cached.next;
             cache.push(cached);
         }
+        self.tables.base_is_lost(false);
         let epochs = newest_epochs(self.tables.epochs().map_err(Trouble::Tables)?);
         let used = self.measure()?;
         let since = AtomicU64::new(dedup.since);

@@ -22,6 +22,7 @@ use super::{
     os_disk::OsDisk,
     recovery::{Opened, recover},
     request::{OnConflict, Request, Write, cost},
+    tables::explain,
     view::Shared,
     writer::Writer,
 };
@@ -159,7 +160,7 @@ impl EventStore for EmbeddedStore {
             self.queue.send(Request::Claim { owner: owner.clone(), answer }).map_err(|_| closed())?;
             let epoch = answered.await.map_err(|_| closed())??;
             let name = owner.clone();
-            let records = self.blocking(move |shared| shared.tables.records(&name).map_err(|error| shared.tables.explain(&error)));
+            let records = self.blocking(move |shared| shared.repairing(|tables| tables.records(&name)).map_err(|error| explain(&error)));
             let records = records.await.map_err(ClaimError::Unavailable)?;
             Ok(Claimed { claim: Claim { owner, epoch }, records })
         })
@@ -191,7 +192,8 @@ impl EventStore for EmbeddedStore {
     fn scan<'a>(&'a self, table: Table, from: &'a [u8], limit: usize) -> BoxFuture<'a, Result<Vec<Row>, ReadError>> {
         Box::pin(async move {
             let from = from.to_vec();
-            let rows = self.blocking(move |shared| shared.tables.scan(table, &from, limit).map_err(|error| shared.tables.explain(&error)));
+            let rows =
+                self.blocking(move |shared| shared.repairing(|tables| tables.scan(table, &from, limit)).map_err(|error| explain(&error)));
             rows.await.map_err(ReadError::Unavailable)
         })
     }

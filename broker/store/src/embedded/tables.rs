@@ -4,49 +4,39 @@
 //! - Folding happens off the write path, rows and watermark in one transaction, `synchronous = FULL`. Only durable frames are folded.
 //! - What is answered is what SQLite has, with the layers that it does not have yet laid over it.
 //! - Every blob has a version and a checksum over its place and its value, verified when it is read (P14).
-//! - A damaged file is set aside, never removed, and made again from the log as far as the log goes back.
+//! - A damaged file is set aside. A new one gets what can be read of it, and what the log still has: see [`Shared::repairing`].
+//!
+//! [`Shared::repairing`]: super::view::Shared::repairing
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::{
     home::Damage,
     layer::{Layer, OwnerChange},
-    wire::{Cursor, narrow},
+    salvage::{Salvaged, salvage, take_name},
+    table_file::{LOG_PAGES, Watermark, check, connect, damaged, fold_layer, is_damage, is_salvaged, read_watermark, split, unseal},
+    wire::Cursor,
 };
 use crate::contract::{Offset, Row, Table};
 
 /// The name of the file. SQLite adds its own beside it.
 pub(super) const FILE: &str = "tables.db";
-const VERSION: i64 = 1;
-const BLOB_VERSION: u8 = 1;
 
-/// Pages that SQLite's own log may have before it is moved into the file.
-const LOG_PAGES: usize = 256;
-
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS rows (tbl INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (tbl, key)) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS records (owner TEXT NOT NULL, through INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (owner, through)) WITHOUT ROWID;
-";
-
-/// How far the tables have come: every frame before `sequence` is folded; `next` was the next offset then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Watermark {
-    pub(super) sequence: u64,
-    pub(super) next: Offset,
-}
+/// Up to this size, opening looks at every page.
+const CHECKED_BYTES: u64 = 32 << 20;
 
 /// The layers over SQLite.
 struct Layers {
     open: Layer,
+    /// Whether what came before the log's first frame is lost: then the records of an owner count only once they were superseded.
+    is_base_lost: bool,
     /// Being folded: no change comes any more.
     folding: Option<Arc<Layer>>,
 }
@@ -60,64 +50,46 @@ pub(super) struct Tables {
     reader: Mutex<Connection>,
     layers: Mutex<Layers>,
     watermark: Mutex<Watermark>,
+    /// Read by whoever uses the file, written by whoever repairs it.
+    pub(super) repair: RwLock<Repair>,
     damage: Arc<Damage>,
+}
+
+/// How the file is.
+#[derive(Clone, Copy)]
+pub(super) struct Repair {
+    /// How many times it was repaired since it was opened.
+    pub(super) done: u64,
+    /// Whether it was salvaged, and lacks what only the log has.
+    pub(super) is_due: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A value with its version and its checksum.
-fn seal(place: &[&[u8]], value: &[u8]) -> Vec<u8> {
-    let mut blob = Vec::with_capacity(5 + value.len());
-    blob.push(BLOB_VERSION);
-    blob.extend_from_slice(&blob_checksum(place, value).to_le_bytes());
-    blob.extend_from_slice(value);
-    blob
-}
-
-fn unseal<'a>(place: &[&[u8]], blob: &'a [u8]) -> Option<&'a [u8]> {
-    let mut cursor = Cursor::new(blob);
-    let (version, checksum) = (cursor.u8()?, cursor.u32()?);
-    (version == BLOB_VERSION && checksum == blob_checksum(place, cursor.rest())).then_some(cursor.rest())
-}
-
-fn blob_checksum(place: &[&[u8]], value: &[u8]) -> u32 {
-    let start = place
-        .iter()
-        .fold(0, |checksum, part| crc32c::crc32c_append(crc32c::crc32c_append(checksum, &(part.len() as u64).to_le_bytes()), part));
-    crc32c::crc32c_append(start, value)
-}
-
-/// Whether SQLite says that the file itself is bad.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
 impl Tables {
-    /// Opens the tables of a directory. A damaged file is set aside and replaced by an empty one; the watermark then says that the log
-    /// has to be folded from its beginning.
+    /// Opens the tables of a directory. What can be read of a damaged file is in a new one then; see [`Repair::is_due`].
     pub(super) fn open(directory: &Path, fold_bytes: usize, damage: Arc<Damage>) -> rusqlite::Result<Self> {
         let path = directory.join(FILE);
-        let (writer, watermark) = match connect(&path) {
+        take_name(directory);
+        let opened = connect(&path).and_then(|opened| {
+            if std::fs::metadata(&path).map_or(0, |file| file.len()) <= CHECKED_BYTES {
+                check(&opened.0)?;
+            }
+            Ok(opened)
+        });
+        let (writer, watermark) = match opened {
             Ok(opened) => opened,
-            Err(error) => {
-                let is_bad =
-                    is_damage(&error) || matches!(error, rusqlite::Error::InvalidQuery | rusqlite::Error::FromSqlConversionFailure(..));
-                if !is_bad {
-                    return Err(error);
-                }
-                damage.report(FILE, &format!("set aside as {FILE}.damaged; what the log still has is folded again: {error}"));
-                for suffix in ["", "-wal", "-shm"] {
-                    let from = directory.join(format!("{FILE}{suffix}"));
-                    // Not being there is fine; anything else shows when the new file is made.
-                    let _ = std::fs::rename(from, directory.join(format!("{FILE}.damaged{suffix}")));
-                }
+            Err(error) if is_damage(&error) => {
+                report(&damage, &error, &salvage(directory)?);
                 connect(&path)?
             }
+            Err(error) => return Err(error),
         };
         let reader = Connection::open(&path)?;
-        let layers = Layers { open: Layer::after(watermark.sequence, watermark.next), folding: None };
+        let repair = RwLock::new(Repair { done: 0, is_due: is_salvaged(&writer)? });
+        let layers = Layers { open: Layer::after(watermark.sequence, watermark.next), is_base_lost: false, folding: None };
         Ok(Self {
             path,
             log_bytes: (LOG_PAGES * 4096 + fold_bytes) as u64,
@@ -125,8 +97,47 @@ impl Tables {
             reader: Mutex::new(reader),
             layers: Mutex::new(layers),
             watermark: Mutex::new(watermark),
+            repair,
             damage,
         })
+    }
+
+    /// Replaces the damaged file by one with what can be read of it, while the store runs. Nothing is lost of the layers.
+    pub(super) fn salvage(&self, error: &rusqlite::Error) -> rusqlite::Result<()> {
+        let (mut writer, mut reader) = (lock(&self.writer), lock(&self.reader));
+        // Nobody may have the file open meanwhile.
+        *writer = Connection::open_in_memory()?;
+        *reader = Connection::open_in_memory()?;
+        let salvaged = salvage(self.path.parent().unwrap_or(Path::new(".")));
+        *writer = connect(&self.path)?.0;
+        *reader = Connection::open(&self.path)?;
+        report(&self.damage, error, &salvaged?);
+        Ok(())
+    }
+
+    /// How far the file has come, by its own account: after a salvage it can be less than was folded.
+    pub(super) fn watermark_in_file(&self) -> rusqlite::Result<Watermark> {
+        Ok(read_watermark(&lock(&self.writer))?.unwrap_or(Watermark { sequence: 1, next: 1 }))
+    }
+
+    /// Folds layers over a salvaged file: what it lacks of what was folded.
+    pub(super) fn fold_over(&self, layers: &[Layer]) -> rusqlite::Result<()> {
+        let mut writer = lock(&self.writer);
+        let transaction = writer.transaction()?;
+        for layer in layers {
+            fold_layer(&transaction, layer)?;
+        }
+        transaction.execute("DELETE FROM meta WHERE key = 'salvaged'", [])?;
+        transaction.commit()
+    }
+
+    /// Looks at every page of a file that was too large to do so at opening.
+    pub(super) fn check(&self) -> rusqlite::Result<()> {
+        if std::fs::metadata(&self.path).map_or(0, |file| file.len()) <= CHECKED_BYTES {
+            Ok(())
+        } else {
+            check(&Connection::open(&self.path)?)
+        }
     }
 
     pub(super) fn watermark(&self) -> Watermark {
@@ -148,9 +159,22 @@ impl Tables {
     /// Takes in the changes of a durable frame: those of every frame before `through` are then here.
     pub(super) fn apply(&self, changes: impl IntoIterator<Item = super::item::Change>, through: u64, next: Offset) {
         let mut layers = lock(&self.layers);
-        changes.into_iter().for_each(|change| layers.open.apply(change));
+        let is_base_lost = layers.is_base_lost;
+        for change in changes {
+            let follows_nothing = is_base_lost
+                && matches!(&change, super::item::Change::Records { owner, supersede: false, .. }
+                    if layers.open.owners.get(owner).is_none_or(|owner| !owner.supersede));
+            if !follows_nothing {
+                layers.open.apply(change);
+            }
+        }
         layers.open.through = layers.open.through.max(through);
         layers.open.next = layers.open.next.max(next);
+    }
+
+    /// Says whether what came before the frames that are applied from now on is lost.
+    pub(super) fn base_is_lost(&self, is_lost: bool) {
+        lock(&self.layers).is_base_lost = is_lost;
     }
 
     /// Bytes that are not folded yet.
@@ -165,7 +189,7 @@ impl Tables {
         loop {
             let layer = {
                 let mut layers = lock(&self.layers);
-                let Layers { open, folding } = &mut *layers;
+                let Layers { open, folding, .. } = &mut *layers;
                 match folding {
                     Some(layer) => layer.clone(),
                     None if open.through <= self.watermark().sequence => return Ok(()),
@@ -220,33 +244,13 @@ impl Tables {
         let mut records = Vec::new();
         let over: Vec<OwnerChange> = layers.into_iter().filter(|(through, _)| *through > folded).map(|(_, change)| change).collect();
         if !over.iter().any(|change| change.supersede) {
-            records = self.folded_records(&transaction, owner)?;
+            records = folded_records(&transaction, owner)?;
         }
         for change in over {
             if change.supersede {
                 records.clear();
             }
             records.extend(change.records);
-        }
-        Ok(records)
-    }
-
-    /// What SQLite has of an owner. Behind a damaged blob nothing is served: what is before it is a state that the owner had, which may
-    /// bring settled events back but loses none.
-    fn folded_records(&self, transaction: &Transaction<'_>, owner: &str) -> rusqlite::Result<Vec<Bytes>> {
-        let mut statement = transaction.prepare_cached("SELECT through, value FROM records WHERE owner = ?1 ORDER BY through")?;
-        let mut rows = statement.query([owner])?;
-        let mut records = Vec::new();
-        while let Some(row) = rows.next()? {
-            let through: i64 = row.get(0)?;
-            let blob = row.get_ref(1)?.as_blob().unwrap_or_default();
-            match unseal(&[b"records", owner.as_bytes(), &through.to_le_bytes()], blob).and_then(split) {
-                Some(chunk) => records.extend(chunk),
-                None => {
-                    self.damage.report(FILE, &format!("records of {owner:?} are lost; settled events may come back"));
-                    break;
-                }
-            }
         }
         Ok(records)
     }
@@ -267,141 +271,77 @@ impl Tables {
         let folded = read_watermark(&transaction)?.map_or(0, |watermark| watermark.sequence);
         let mut changed = BTreeMap::new();
         over.into_iter().filter(|(through, _)| *through > folded).for_each(|(_, rows)| changed.extend(rows));
-        self.merge(&transaction, table, from, limit, changed)
-    }
-
-    fn merge(
-        &self,
-        transaction: &Transaction<'_>,
-        table: Table,
-        from: &[u8],
-        limit: usize,
-        changed: BTreeMap<Bytes, Option<Bytes>>,
-    ) -> rusqlite::Result<Vec<Row>> {
-        let mut statement = transaction.prepare_cached("SELECT key, value FROM rows WHERE tbl = ?1 AND key >= ?2 ORDER BY key")?;
-        let mut folded = statement.query(params![table as u8, from])?;
-        let mut changed = changed.into_iter().peekable();
-        let mut rows = Vec::new();
-        let mut next = self.next_row(&mut folded, table)?;
-        while rows.len() < limit {
-            let takes_change = match (&next, changed.peek()) {
-                (None, None) => break,
-                (Some(row), Some((key, _))) => *key <= row.key,
-                (None, Some(_)) => true,
-                (Some(_), None) => false,
-            };
-            if !takes_change {
-                rows.extend(next.take());
-                next = self.next_row(&mut folded, table)?;
-            } else if let Some((key, value)) = changed.next() {
-                if next.as_ref().is_some_and(|row| row.key == key) {
-                    next = self.next_row(&mut folded, table)?;
-                }
-                rows.extend(value.map(|value| Row { key, value }));
-            }
-        }
-        Ok(rows)
-    }
-
-    /// The next row whose checksum holds.
-    fn next_row(&self, rows: &mut rusqlite::Rows<'_>, table: Table) -> rusqlite::Result<Option<Row>> {
-        while let Some(row) = rows.next()? {
-            let key = row.get_ref(0)?.as_blob().unwrap_or_default();
-            let blob = row.get_ref(1)?.as_blob().unwrap_or_default();
-            match unseal(&[b"row", &[table as u8], key], blob) {
-                Some(value) => return Ok(Some(Row { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) })),
-                None => self.damage.report(FILE, &format!("a row of {table:?} is lost")),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Says what an error means, and counts it if it is damage.
-    pub(super) fn explain(&self, error: &rusqlite::Error) -> String {
-        if is_damage(error) {
-            self.damage.report(FILE, "the tables cannot be read");
-        }
-        format!("the tables: {error}")
+        merge(&transaction, table, from, limit, changed)
     }
 }
 
-/// Opens the file, and makes it if it is not there.
-fn connect(path: &Path) -> rusqlite::Result<(Connection, Watermark)> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10))?;
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES.to_string())?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version != VERSION {
-        connection.execute_batch(SCHEMA)?;
-        connection.pragma_update(None, "user_version", VERSION)?;
-    }
-    let watermark = read_watermark(&connection)?.unwrap_or(Watermark { sequence: 1, next: 1 });
-    Ok((connection, watermark))
-}
-
-/// `InvalidQuery` stands for a watermark that is not one.
-fn read_watermark(connection: &Connection) -> rusqlite::Result<Option<Watermark>> {
-    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = 'watermark'")?;
-    let blob: Option<Vec<u8>> = statement.query_row([], |row| row.get(0)).optional()?;
-    let Some(blob) = blob else { return Ok(None) };
-    let decode = || {
-        let mut cursor = Cursor::new(unseal(&[b"watermark"], &blob)?);
-        Some(Watermark { sequence: cursor.u64()?, next: cursor.u64()? })
-    };
-    decode().map(Some).ok_or(rusqlite::Error::InvalidQuery)
-}
-
-fn fold_layer(transaction: &Transaction<'_>, layer: &Layer) -> rusqlite::Result<()> {
-    let mut put = transaction.prepare_cached("INSERT OR REPLACE INTO rows (tbl, key, value) VALUES (?1, ?2, ?3)")?;
-    let mut delete = transaction.prepare_cached("DELETE FROM rows WHERE tbl = ?1 AND key = ?2")?;
-    for ((table, key), value) in &layer.rows {
-        let table = *table as u8;
-        match value {
-            Some(value) => put.execute(params![table, &key[..], seal(&[b"row", &[table], key], value)])?,
-            None => delete.execute(params![table, &key[..]])?,
-        };
-    }
-    let mut supersede = transaction.prepare_cached("DELETE FROM records WHERE owner = ?1")?;
-    let mut claim = transaction.prepare_cached("INSERT OR REPLACE INTO owners (owner, value) VALUES (?1, ?2)")?;
-    let mut record = transaction.prepare_cached("INSERT OR REPLACE INTO records (owner, through, value) VALUES (?1, ?2, ?3)")?;
-    let through = layer.through.cast_signed();
-    for (owner, change) in &layer.owners {
-        if change.supersede {
-            supersede.execute([&**owner])?;
-        }
-        // Of an owner without records the epoch stays: a later claim must not go below it.
-        if let Some(epoch) = change.epoch {
-            claim.execute(params![&**owner, seal(&[b"owner", owner.as_bytes()], &epoch.to_le_bytes())])?;
-        }
-        if !change.records.is_empty() {
-            let place: [&[u8]; 3] = [b"records", owner.as_bytes(), &through.to_le_bytes()];
-            record.execute(params![&**owner, through, seal(&place, &join(&change.records))])?;
-        }
-    }
-    let watermark = [layer.through.to_le_bytes(), layer.next.to_le_bytes()].concat();
-    let mut meta = transaction.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES ('watermark', ?1)")?;
-    meta.execute([seal(&[b"watermark"], &watermark)])?;
-    Ok(())
-}
-
-/// Records one after the other, each behind its length.
-fn join(records: &[Bytes]) -> Vec<u8> {
-    let mut joined = Vec::with_capacity(records.iter().map(|record| 4 + record.len()).sum());
-    for record in records {
-        joined.extend_from_slice(&narrow(record.len()).to_le_bytes());
-        joined.extend_from_slice(record);
-    }
-    joined
-}
-
-fn split(joined: &[u8]) -> Option<Vec<Bytes>> {
-    let mut cursor = Cursor::new(joined);
+/// What SQLite has of an owner.
+fn folded_records(transaction: &Transaction<'_>, owner: &str) -> rusqlite::Result<Vec<Bytes>> {
+    let mut statement = transaction.prepare_cached("SELECT through, value FROM records WHERE owner = ?1 ORDER BY through")?;
+    let mut rows = statement.query([owner])?;
     let mut records = Vec::new();
-    while !cursor.rest().is_empty() {
-        let length = usize::try_from(cursor.u32()?).ok()?;
-        records.push(Bytes::copy_from_slice(cursor.take(length)?));
+    while let Some(row) = rows.next()? {
+        let through: i64 = row.get(0)?;
+        let blob = row.get_ref(1)?.as_blob().unwrap_or_default();
+        match unseal(&[b"records", owner.as_bytes(), &through.to_le_bytes()], blob).and_then(split) {
+            Some(chunk) => records.extend(chunk),
+            // After a repair there is none.
+            None => return Err(damaged()),
+        }
     }
-    Some(records)
+    Ok(records)
+}
+
+fn merge(
+    transaction: &Transaction<'_>,
+    table: Table,
+    from: &[u8],
+    limit: usize,
+    changed: BTreeMap<Bytes, Option<Bytes>>,
+) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = transaction.prepare_cached("SELECT key, value FROM rows WHERE tbl = ?1 AND key >= ?2 ORDER BY key")?;
+    let mut folded = statement.query(params![table as u8, from])?;
+    let mut changed = changed.into_iter().peekable();
+    let mut rows = Vec::new();
+    let mut next = next_row(&mut folded, table)?;
+    while rows.len() < limit {
+        let takes_change = match (&next, changed.peek()) {
+            (None, None) => break,
+            (Some(row), Some((key, _))) => *key <= row.key,
+            (None, Some(_)) => true,
+            (Some(_), None) => false,
+        };
+        if !takes_change {
+            rows.extend(next.take());
+            next = next_row(&mut folded, table)?;
+        } else if let Some((key, value)) = changed.next() {
+            if next.as_ref().is_some_and(|row| row.key == key) {
+                next = next_row(&mut folded, table)?;
+            }
+            rows.extend(value.map(|value| Row { key, value }));
+        }
+    }
+    Ok(rows)
+}
+
+fn next_row(rows: &mut rusqlite::Rows<'_>, table: Table) -> rusqlite::Result<Option<Row>> {
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let key = row.get_ref(0)?.as_blob().unwrap_or_default();
+    let blob = row.get_ref(1)?.as_blob().unwrap_or_default();
+    let value = unseal(&[b"row", &[table as u8], key], blob).ok_or_else(damaged)?;
+    Ok(Some(Row { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) }))
+}
+
+/// Says what an error means.
+pub(super) fn explain(error: &rusqlite::Error) -> String {
+    format!("the tables: {error}")
+}
+
+fn report(damage: &Damage, error: &rusqlite::Error, salvaged: &Salvaged) {
+    let Salvaged { kept, lost, broken } = salvaged;
+    let cost = format!(
+        "{error}. {kept} values were salvaged into a new file, {lost} were damaged, {broken} places could not be read; what the log still has is \
+         folded over it. What is in neither is lost: settled events may come back. The damaged file is kept as {FILE}.damaged"
+    );
+    damage.report(FILE, &cost);
 }

@@ -178,9 +178,9 @@ impl Shared {
     }
 
     /// Runs something that changes the size of the tables, and counts the change.
-    pub(super) fn with_tables<T>(&self, run: impl FnOnce(&Tables) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    pub(super) fn with_tables<T>(&self, run: impl Fn(&Tables) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let before = self.tables.bytes();
-        let result = run(&self.tables);
+        let result = self.repairing(run);
         self.grow(self.tables.bytes());
         self.shrink(before);
         result

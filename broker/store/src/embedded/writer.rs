@@ -249,7 +249,7 @@ impl Writer {
             return Ok(());
         }
         let folded = self.shared.with_tables(super::tables::Tables::fold);
-        folded.map_err(|error| AppendError::Unavailable(self.shared.tables.explain(&error)))
+        folded.map_err(|error| AppendError::Unavailable(super::tables::explain(&error)))
     }
 
     /// Makes a frame durable, shows it, and answers.

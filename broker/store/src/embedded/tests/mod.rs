@@ -7,4 +7,5 @@ mod ids;
 mod place;
 mod power;
 mod script;
+mod tables;
 mod trouble;

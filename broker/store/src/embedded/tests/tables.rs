@@ -1,0 +1,167 @@
+//! Damage to the file of the tables: every row is served as it was, or its loss is reported; nothing else is ever served.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::{
+    place::options,
+    script::{T0, event},
+};
+use crate::{
+    Commit, EmbeddedStore, Row, RowChange, Table,
+    contract::EventStore,
+    embedded::tables::FILE,
+    testing::{SimDisk, conformance::Sizes},
+};
+
+const SIZES: Sizes = Sizes { cap: 64 << 20, reserve: 1 << 20, segment_bytes: 64 << 10, dedup_ids: 100_000 };
+const TABLES: [Table; 3] = [Table::Subscriptions, Table::DeadLetters, Table::Broker];
+const OWNERS: usize = 12;
+
+type Rows = BTreeMap<Bytes, Bytes>;
+
+/// What is in the tables.
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
+    rows: Vec<Rows>,
+    records: Vec<Vec<Bytes>>,
+}
+
+fn open(disk: &SimDisk, dir: &Path) -> EmbeddedStore {
+    EmbeddedStore::open_on(Arc::new(disk.clone()), options(dir, SIZES)).unwrap()
+}
+
+async fn content(store: &EmbeddedStore) -> Content {
+    let mut content = Content { rows: Vec::new(), records: Vec::new() };
+    for table in TABLES {
+        let rows = store.scan(table, &[], usize::MAX).await.unwrap();
+        content.rows.push(rows.into_iter().map(|row| (row.key, row.value)).collect());
+    }
+    for owner in 0..OWNERS {
+        content.records.push(store.claim(&format!("owner {owner}")).await.unwrap().records);
+    }
+    content
+}
+
+/// Fills the tables in rounds: rows are put, replaced and deleted, records appended and superseded.
+async fn round(store: &EmbeddedStore, round: usize) {
+    for owner in 0..OWNERS {
+        let claim = Some(store.claim(&format!("owner {owner}")).await.unwrap().claim);
+        let put = |number: usize| {
+            let key = Bytes::from(format!("{owner:02} {number:03}"));
+            let value = Bytes::from(format!("{round} {owner} {number} ").repeat(if number == 7 { 600 } else { 8 }));
+            RowChange::Put(TABLES[(owner + number) % 3], Row { key, value })
+        };
+        let mut rows: Vec<RowChange> = (0..20).map(|number| put(number + round * 5)).collect();
+        rows.push(RowChange::Delete(TABLES[(owner + round * 5) % 3], format!("{owner:02} {:03}", round * 5).into()));
+        let records = vec![Bytes::from(format!("record {round} of {owner} ").repeat(10))];
+        let commit = Commit { claim, records, supersede: (owner + round).is_multiple_of(5), rows, ..Commit::default() };
+        store.commit(T0, commit).await.unwrap();
+    }
+}
+
+/// A store whose tables hold rows that the log has, and rows that only the tables have.
+async fn filled() -> (SimDisk, TempDir, Content) {
+    let (disk, dir) = (SimDisk::new(1), TempDir::new().unwrap());
+    {
+        let store = open(&disk, dir.path());
+        for number in 0..6 {
+            round(&store, number).await;
+            let large = (0..6).map(|event_number| event(&format!("{number} {event_number}"), 15_000)).collect();
+            store.append(T0, large).await.unwrap();
+            if number == 3 {
+                assert!(store.trim(store.disk().next).await.unwrap() > 1, "nothing was trimmed");
+            }
+        }
+        // Several folds lie in the file, and nothing waits in memory.
+    }
+    let copy = disk.power_cut(1);
+    let expected = content(&open(&copy, dir.path())).await;
+    (copy.power_cut(1), dir, expected)
+}
+
+fn damaged_copy(from: &Path, damage: impl FnOnce(&mut Vec<u8>)) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let mut bytes = std::fs::read(from.join(FILE)).unwrap();
+    damage(&mut bytes);
+    std::fs::write(dir.path().join(FILE), bytes).unwrap();
+    dir
+}
+
+/// Compares; answers how many rows and owners lack something.
+fn compare(found: &Content, expected: &Content, damage: u64, what: &str) -> usize {
+    let mut lost = 0;
+    for (found, expected) in found.rows.iter().zip(&expected.rows) {
+        assert!(found.iter().all(|(key, value)| expected.get(key) == Some(value)), "{what}: a row that never was so is served");
+        lost += expected.len() - found.len();
+    }
+    for (found, expected) in found.records.iter().zip(&expected.records) {
+        // A prefix is a state that the owner had.
+        assert!(expected.starts_with(found), "{what}: {found:?} is no state of {expected:?}");
+        lost += usize::from(found.len() < expected.len());
+    }
+    assert!(lost == 0 || damage > 0, "{what}: {lost} rows or owners lack something, and no damage is counted");
+    lost
+}
+
+#[tokio::test]
+async fn p14_a_flipped_bit_in_any_page_of_the_tables_is_reported_and_repaired() {
+    let (disk, dir, expected) = filled().await;
+    let length = std::fs::metadata(dir.path().join(FILE)).unwrap().len();
+    assert!(length > 16 * 4096, "{length} bytes are too few pages");
+    let total: usize = expected.rows.iter().map(BTreeMap::len).sum();
+    let (mut losses, mut flips, mut reports) = (0, 0, 0);
+    for page in 0..usize::try_from(length / 4096).unwrap() {
+        for place in [0, 3, 6, 18, 57, 1_500, 4_000] {
+            let at = page * 4096 + place;
+            let copy = damaged_copy(dir.path(), |bytes| bytes[at] ^= 1 << (at % 8));
+            let what = format!("a bit of page {page} at {place}");
+            let store = open(&disk.power_cut(1), copy.path());
+            let found = content(&store).await;
+            // The root of a tree costs what only the tables had in it; any other page costs what is on it.
+            losses += compare(&found, &expected, store.disk().damage, &what);
+            (flips, reports) = (flips + 1, reports + store.disk().damage);
+        }
+    }
+    assert!(reports > 25, "the flips hit nothing: {reports} reports, {losses} losses");
+    assert!(losses < flips * total / 50, "{flips} flips cost {losses} rows, of {total} each");
+}
+
+#[tokio::test]
+async fn p14_tables_cut_short_are_reported_and_what_is_left_is_served() {
+    let (disk, dir, expected) = filled().await;
+    let length = std::fs::metadata(dir.path().join(FILE)).unwrap().len();
+    for at in [0, 1, 100, 4_095, 4_096, 9_000, length / 3, length / 2, length - 4_096, length - 1] {
+        let copy = damaged_copy(dir.path(), |bytes| bytes.truncate(usize::try_from(at).unwrap()));
+        let store = open(&disk.power_cut(1), copy.path());
+        let found = content(&store).await;
+        compare(&found, &expected, store.disk().damage, &format!("cut at {at}"));
+        // Repaired: the next opening has nothing to report.
+        drop(store);
+        let again = open(&disk.power_cut(1), copy.path());
+        assert_eq!(content(&again).await, found, "cut at {at}, opened twice");
+    }
+}
+
+#[tokio::test]
+async fn p14_damage_found_while_running_is_repaired_without_a_restart() {
+    let (disk, dir, expected) = filled().await;
+    let store = open(&disk, dir.path());
+    let length = usize::try_from(std::fs::metadata(dir.path().join(FILE)).unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(dir.path().join(FILE)).unwrap();
+    for page in 4..length / 4096 {
+        bytes[page * 4096..page * 4096 + 16].fill(0xee);
+    }
+    std::fs::write(dir.path().join(FILE), bytes).unwrap();
+    let found = content(&store).await;
+    let lost = compare(&found, &expected, store.disk().damage, "pages overwritten");
+    assert!(store.disk().damage > 0 && lost > 0, "{lost} lost, {} reported", store.disk().damage);
+    // And it goes on.
+    round(&store, 9).await;
+    let after = content(&store).await;
+    assert!(after.rows[0].keys().any(|key| key.ends_with(b"064")), "what was written after the repair is there");
+    drop(store);
+    assert_eq!(content(&open(&disk, dir.path())).await, after);
+}

@@ -71,6 +71,20 @@ impl Fault {
         Self::fields(ErrorReason::InvalidField, vec![Violation::new(field, description)])
     }
 
+    /// A name or an id that must be given.
+    ///
+    /// # Errors
+    /// When it is empty.
+    pub fn require(field: &str, value: &str) -> Result<(), Self> {
+        if value.is_empty() { Err(Self::invalid(field, "is required")) } else { Ok(()) }
+    }
+
+    /// An enum's number that this version does not know.
+    #[must_use]
+    pub fn unknown_enum(field: &str, number: i32, name: &str) -> Self {
+        Self::invalid(field, format!("{number} is not a {name} of this version"))
+    }
+
     /// A position beyond the end of the log: OUT_OF_RANGE.
     #[must_use]
     pub fn out_of_range(field: impl Into<String>, description: impl Into<String>) -> Self {
@@ -130,6 +144,17 @@ impl Fault {
         }
     }
 
+    /// The same, short enough for the headers of an answer.
+    fn cut(mut self) -> Self {
+        self.message = cut(self.message);
+        self.violations.truncate(limits::MAX_VIOLATIONS);
+        for violation in &mut self.violations {
+            violation.field = cut(std::mem::take(&mut violation.field));
+            violation.description = cut(std::mem::take(&mut violation.description));
+        }
+        self
+    }
+
     /// The same, with its fields as parts of another.
     #[must_use]
     pub fn within(mut self, outer: &str) -> Self {
@@ -141,6 +166,7 @@ impl Fault {
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
         let code = fault.code();
+        let fault = fault.cut();
         let mut details =
             rpc::Status { code: code as i32, message: fault.message.clone(), details: Vec::new() }.with(&rpc::ErrorInfo::new(fault.reason));
         if !fault.violations.is_empty() {
@@ -152,6 +178,14 @@ impl From<Fault> for Status {
         }
         Self::with_details(code, fault.message, details.encode_to_vec().into())
     }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > limits::MAX_ERROR_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(limits::MAX_ERROR_TEXT_BYTES));
+        text.push('…');
+    }
+    text
 }
 
 /// The gRPC code of a reason, as `error.proto` has it.

@@ -43,6 +43,11 @@ pub const MAX_SUBSCRIPTION_NAME_BYTES: usize = 128;
 pub const MAX_CLIENT_BYTES: usize = 128;
 /// The most bytes that are kept of a reason given by an agent or an operator.
 pub const MAX_REASON_BYTES: usize = 1024;
+/// The most bytes of a text in an error. With [`MAX_VIOLATIONS`] it keeps a status below the 8 KiB of headers that gRPC clients take:
+/// beyond that they see a broken stream instead of the error.
+pub const MAX_ERROR_TEXT_BYTES: usize = 512;
+/// The most fields that an error names; the first ones are what a caller mends first.
+pub const MAX_VIOLATIONS: usize = 6;
 /// The most tokens that a returning session may name.
 pub const MAX_HELD_TOKENS: usize = 10_000;
 /// The most entries of a filter.

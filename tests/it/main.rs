@@ -10,3 +10,4 @@ mod browsers;
 mod operated;
 mod path;
 mod stand;
+mod sweep;

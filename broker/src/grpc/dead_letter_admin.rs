@@ -156,6 +156,7 @@ impl DeadLetterAdminService for DeadLetterAdmin {
         let request = request.into_inner();
         let query = v1::ListDeadLettersRequest { page_size: None, page_token: String::new(), ..request.clone() };
         let page = Page::new(request.page_size, limits::MAX_PAGE, &request.page_token, &query)?;
+        v1::DeadLetterReason::try_from(request.reason).map_err(|_| Fault::unknown_enum("reason", request.reason, "DeadLetterReason"))?;
         // The newest that are asked for, one more to know whether there are more.
         let mut found: BTreeMap<[u8; 24], DeadLetterRow> = BTreeMap::new();
         let visit = |row: DeadLetterRow| {
@@ -179,6 +180,7 @@ impl DeadLetterAdminService for DeadLetterAdmin {
 
     async fn get_dead_letter(&self, request: Request<v1::GetDeadLetterRequest>) -> Result<Response<v1::GetDeadLetterResponse>, Status> {
         let id = request.into_inner().id;
+        Fault::require("id", &id)?;
         let gone = || Fault::not_found(format!("there is no dead letter {id:?}"));
         let key = DeadLetterKey::parse(&id).ok_or_else(gone)?;
         let row = dead_letters::find(&*self.broker.store, key).await.map_err(Fault::from)?.ok_or_else(gone)?;

@@ -7,7 +7,10 @@ use prost::Message;
 use waypost_proto::v1::ErrorReason;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{error::Fault, limits};
+use crate::{
+    error::{Fault, Violation},
+    limits,
+};
 
 /// The part of a list that is asked for.
 #[derive(Debug)]
@@ -36,15 +39,19 @@ pub(super) fn size(asked: Option<u32>, max: u32) -> Result<usize, Fault> {
     Err(Fault::invalid("page_size", format!("is {size}, 1 to {max} is allowed")))
 }
 
+/// Of another list, or of the same with other conditions.
+pub(super) fn wrong_token(token: &str) -> Fault {
+    let shown = &token[..token.floor_char_boundary(limits::MAX_TOKEN_BYTES)];
+    let text = format!("{shown:?} is not one that this list gave, or the query changed between pages; start over without");
+    Fault::fields(ErrorReason::PageTokenInvalid, vec![Violation::new("page_token", text)])
+}
+
 impl Page {
     /// Reads what a request asks for; `query` is all of it that decides which items are listed.
     pub(super) fn new(size: Option<u32>, max: u32, token: &str, query: &impl Message) -> Result<Self, Fault> {
         let size = self::size(size, max)?;
         let query = xxh3_64(&query.encode_to_vec());
-        let wrong = || {
-            let text = "the page token is not one of this list's, or the query changed between pages; start over";
-            Fault::new(ErrorReason::PageTokenInvalid, text)
-        };
+        let wrong = || wrong_token(token);
         let after = if token.is_empty() {
             None
         } else {

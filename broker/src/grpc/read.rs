@@ -51,7 +51,7 @@ pub(super) async fn read(broker: &Arc<Broker>, request: v1::ReadEventsRequest) -
     let follow = match v1::ReadMode::try_from(request.mode) {
         Ok(v1::ReadMode::Unspecified | v1::ReadMode::Bounded) => false,
         Ok(v1::ReadMode::Follow) => true,
-        Err(_) => return Err(Fault::invalid("mode", format!("{} is not a ReadMode of this version", request.mode))),
+        Err(_) => return Err(Fault::unknown_enum("mode", request.mode, "ReadMode")),
     };
     let heartbeat = heartbeat(request.heartbeat_interval)?;
     let at = match &request.start_position {

@@ -53,6 +53,7 @@ impl SchemaAdminService for SchemaAdmin {
 
     async fn get_schema(&self, request: Request<v1::GetSchemaRequest>) -> Result<Response<v1::GetSchemaResponse>, Status> {
         let name = request.into_inner().name;
+        Fault::require("name", &name)?;
         let schema = self.schemas.get(&name).ok_or_else(|| Fault::not_found(format!("no type {name:?} is registered")))?;
         let file_descriptor_set = self.schemas.file_descriptor_set(schema).into();
         Ok(Response::new(v1::GetSchemaResponse { schema: Some(self.show(schema)), file_descriptor_set }))

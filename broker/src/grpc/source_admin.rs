@@ -59,6 +59,7 @@ impl SourceAdminService for SourceAdmin {
 
     async fn get_source(&self, request: Request<v1::GetSourceRequest>) -> Result<Response<v1::GetSourceResponse>, Status> {
         let name = request.into_inner().name;
+        Fault::require("name", &name)?;
         let source =
             self.sources.get(&name).ok_or_else(|| Fault::not_found(format!("there is no source {name:?} in the configuration")))?;
         Ok(Response::new(v1::GetSourceResponse { source: Some(show(source)) }))

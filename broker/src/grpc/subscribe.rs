@@ -163,6 +163,6 @@ fn must_exist(mode: i32) -> Result<bool, Fault> {
     match v1::CreateMode::try_from(mode) {
         Ok(v1::CreateMode::Unspecified | v1::CreateMode::CreateIfMissing) => Ok(false),
         Ok(v1::CreateMode::MustExist) => Ok(true),
-        Err(_) => Err(Fault::invalid("create_mode", format!("{mode} is not a CreateMode of this version"))),
+        Err(_) => Err(Fault::unknown_enum("create_mode", mode, "CreateMode")),
     }
 }

@@ -29,9 +29,7 @@ impl SubscriptionAdmin {
     }
 
     fn find(&self, name: &str) -> Result<Arc<Handle>, Fault> {
-        if name.is_empty() {
-            return Err(Fault::invalid("name", "is required"));
-        }
+        Fault::require("name", name)?;
         self.broker.registry.get(name).ok_or_else(|| Fault::no_subscription(name))
     }
 

@@ -145,7 +145,7 @@ impl Registry {
         let _changing = self.changing.lock().await;
         match self.matching(name, asked)? {
             Some(handle) => Ok((handle, false)),
-            None => Ok((self.create_now(name, asked).await?, true)),
+            None => Ok((self.create_now("subscription", name, asked).await?, true)),
         }
     }
 
@@ -168,11 +168,12 @@ impl Registry {
         if self.get(name).is_some() {
             return Err(Fault::new(ErrorReason::SubscriptionExists, format!("subscription {name:?} exists")));
         }
-        self.create_now(name, asked).await
+        self.create_now("name", name, asked).await
     }
 
-    async fn create_now(&self, name: &str, asked: &v1::SubscriptionSpec) -> Result<Arc<Handle>, Fault> {
-        check_name(name)?;
+    /// `field` is what its name is called where it was asked for.
+    async fn create_now(&self, field: &str, name: &str, asked: &v1::SubscriptionSpec) -> Result<Arc<Handle>, Fault> {
+        check_name(field, name)?;
         let spec = spec(asked)?;
         if self.by_name.len() >= self.limits.max_subscriptions as usize {
             let text = format!("there are {} subscriptions, which is the most (limits.max_subscriptions)", self.limits.max_subscriptions);
@@ -351,12 +352,12 @@ fn spec(asked: &v1::SubscriptionSpec) -> Result<Spec, Fault> {
     })
 }
 
-fn check_name(name: &str) -> Result<(), Fault> {
+fn check_name(field: &str, name: &str) -> Result<(), Fault> {
     let fits = (1..=limits::MAX_SUBSCRIPTION_NAME_BYTES).contains(&name.len());
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if !fits || !is_plain || name.starts_with("waypost.") {
         let text = format!("{name:?} is not 1 to 128 of a-z, A-Z, 0-9, '.', '_' and '-', not starting with \"waypost.\"");
-        return Err(Fault::invalid("subscription", text));
+        return Err(Fault::invalid(field, text));
     }
     Ok(())
 }

@@ -80,12 +80,10 @@ pub const READ_EVENTS: usize = 1024;
 pub const DISPATCHER_LINGER: Duration = Duration::from_secs(5);
 /// How long the broker waits before it asks the store again after a failure of its own asking.
 pub const STORE_RETRY: Duration = Duration::from_millis(250);
-/// The most bytes of requests that a publish stream gathers into one append. Their events fit into one frame of the log (4 MiB) with
-/// what the broker adds to each, so that a stream never makes its own events wait for a second fsync. One request goes alone, whatever
-/// its size.
-pub const MAX_GATHERED_BYTES: usize = 3 * 1024 * 1024;
 /// Appends of one publish stream under way at a time.
-pub const PUBLISH_WINDOW: usize = 4;
+pub const PUBLISH_WINDOW: usize = 16;
+/// Requests of a publish stream that are ready go into one append up to here: the store syncs it while the next is put together.
+pub const PUBLISH_APPEND_BYTES: usize = 64 * 1024;
 /// How long a publisher or settler should wait before it tries again when the store is full or recovering.
 pub const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The pause after a connection could not be accepted.

@@ -1,7 +1,7 @@
 //! PublishStream: requests are taken in while earlier ones are being made durable.
 //!
 //! Constraints:
-//! - All requests that are ready go into one append, and all results that are known into one message: nothing waits for one event.
+//! - Requests that are ready share an append, up to a size at which the store may begin, and all results that are known share a message.
 //! - Appends are begun, and results given, in the order of the requests.
 //! - Bounded: [`limits::PUBLISH_WINDOW`] appends under way; beyond it nothing is read, and HTTP/2 holds the client back.
 
@@ -81,7 +81,7 @@ impl PublishStream {
             };
             let size = request.encoded_len();
             if !gathered.is_empty()
-                && (items + request.items.len() > limits::MAX_ITEMS_PER_CALL || bytes + size > limits::MAX_GATHERED_BYTES)
+                && (items + request.items.len() > limits::MAX_ITEMS_PER_CALL || bytes + size > limits::PUBLISH_APPEND_BYTES)
             {
                 self.held_back = Some(request);
                 break;

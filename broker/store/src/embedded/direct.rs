@@ -19,8 +19,8 @@ use super::{
     wire::index,
 };
 
-/// Zeros are written in pieces of this size.
-const ZEROS: usize = 1024 * 1024;
+/// Zeros are written in pieces of this size: a commit of the log that meets one waits for it.
+const ZEROS: usize = 256 * 1024;
 
 /// A file whose writes are durable when they return.
 pub(super) struct DurableWriter {

@@ -102,7 +102,11 @@ fn generate_wire(out: &Path, mut set: FileDescriptorSet) -> Result<(), Error> {
     for name in shared(&set) {
         config.extern_path(format!("{PACKAGE}{name}"), format!("crate::v1::{name}"));
     }
-    tonic_prost_build::configure().build_client(false).out_dir(out).compile_fds_with_config(set, config)?;
+    tonic_prost_build::configure()
+        .codec_path("crate::codec::SizedCodec")
+        .build_client(false)
+        .out_dir(out)
+        .compile_fds_with_config(set, config)?;
     Ok(())
 }
 

@@ -24,6 +24,9 @@ pub struct InvalidEvent {
     pub problem: String,
 }
 
+/// About what is added to an event here: its head, an id, a time, its story.
+pub const ADDED_BYTES: usize = 512;
+
 /// How duplicates of an event are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -33,37 +36,44 @@ pub struct Identity {
     pub window: Micros,
 }
 
-/// Fills in what the sender left out, checks the rest, and encodes the event for the store.
+/// Fills in what the sender left out, checks the rest, and encodes the event for the store. What it encodes is cut from `room`, which
+/// grows when it must: events that are appended together share one allocation, and are let go as one.
 ///
 /// # Errors
 /// [`InvalidEvent`] names the first field that is wrong.
-pub fn seal(mut event: wire::Event, raw: &[u8], identity: Identity, now: Micros, entropy: &Entropy) -> Result<NewEvent, InvalidEvent> {
-    let fingerprint = identity.fingerprint.unwrap_or_else(|| fingerprint(&event));
+pub fn seal(
+    mut event: wire::Event,
+    raw: &[u8],
+    identity: Identity,
+    now: Micros,
+    entropy: &Entropy,
+    room: &mut BytesMut,
+) -> Result<NewEvent, InvalidEvent> {
+    let fingerprint = identity.fingerprint.unwrap_or_else(|| fingerprint(&event, room));
     complete(&mut event, now, entropy)?;
     check(&event)?;
 
     let lineage = event.lineage.as_ref().map_or("", |lineage| &lineage.correlation_id);
-    let head = EventHead::new(&event.source, &event.id, &event.r#type, &event.subject, &event.ordering_key, lineage)
-        .map_err(|error| invalid("", error.to_string()))?;
+    let texts = [&*event.source, &event.id, &event.r#type, &event.subject, &event.ordering_key, lineage];
+    let head = EventHead::encode(texts, room).map_err(|error| invalid("", error.to_string()))?;
     let length = event.encoded_len();
     let encoded = u32::try_from(length).ok().filter(|_| length <= limits::MAX_EVENT_BYTES).ok_or_else(|| {
         invalid("", format!("the event has {length} bytes encoded, at most {} are allowed; send a reference", limits::MAX_EVENT_BYTES))
     })?;
-    let mut body = BytesMut::with_capacity(4 + length + raw.len());
-    body.put_u32_le(encoded);
-    event.encode_raw(&mut body);
-    body.put_slice(raw);
-    Ok(NewEvent { head, body: body.freeze(), fingerprint, dedup_window: identity.window })
+    room.reserve(4 + length + raw.len());
+    room.put_u32_le(encoded);
+    event.encode_raw(room);
+    room.put_slice(raw);
+    Ok(NewEvent { head, body: room.split().freeze(), fingerprint, dedup_window: identity.window })
 }
 
 /// A hash of an event as it was sent: its fields in the order of their numbers, each behind its length or a byte that says whether it is there,
 /// so that no two events read the same. The data, which may be large, goes in as its own hash and is not copied. All of it is kept with
 /// the event: what is hashed, and how, is frozen.
-fn fingerprint(event: &wire::Event) -> u128 {
+fn fingerprint(event: &wire::Event, sent: &mut BytesMut) -> u128 {
     let wire::Event { id, source, r#type, subject, time, data, ordering_key, lineage, attributes } = event;
-    let mut sent = Vec::with_capacity(512);
     for text in [id, source, r#type, subject] {
-        put_text(&mut sent, text);
+        put_text(sent, text);
     }
     sent.put_u8(time.is_some().into());
     if let Some(prost_types::Timestamp { seconds, nanos }) = time {
@@ -72,24 +82,26 @@ fn fingerprint(event: &wire::Event) -> u128 {
     }
     sent.put_u8(data.is_some().into());
     if let Some(wire::Any { type_url, value }) = data {
-        put_text(&mut sent, type_url);
+        put_text(sent, type_url);
         sent.put_u128_le(xxh3_128(value));
     }
-    put_text(&mut sent, ordering_key);
+    put_text(sent, ordering_key);
     sent.put_u8(lineage.is_some().into());
     if let Some(Lineage { correlation_id, causation_id, hops }) = lineage {
-        put_text(&mut sent, correlation_id);
-        put_text(&mut sent, causation_id);
+        put_text(sent, correlation_id);
+        put_text(sent, causation_id);
         sent.put_u32_le(*hops);
     }
     for (name, value) in attributes {
-        put_text(&mut sent, name);
-        put_text(&mut sent, value);
+        put_text(sent, name);
+        put_text(sent, value);
     }
-    xxh3_128(&sent)
+    let fingerprint = xxh3_128(sent);
+    sent.clear();
+    fingerprint
 }
 
-fn put_text(sent: &mut Vec<u8>, text: &str) {
+fn put_text(sent: &mut BytesMut, text: &str) {
     sent.put_u64_le(text.len() as u64);
     sent.put_slice(text.as_bytes());
 }
@@ -97,19 +109,26 @@ fn put_text(sent: &mut Vec<u8>, text: &str) {
 /// The encoded event in a stored body: a slice of it. Empty if the body is none, which the store's checksums rule out.
 #[must_use]
 pub fn event(body: &Bytes) -> wire::EncodedEvent {
-    wire::EncodedEvent(split(body).map_or_else(Bytes::new, |(event, _)| event))
+    wire::EncodedEvent(split(body).map_or_else(Bytes::new, |end| body.slice(4..end)))
+}
+
+/// The bytes of the encoded event in a stored body.
+#[must_use]
+pub fn event_bytes(body: &[u8]) -> u32 {
+    split(body).and_then(|end| u32::try_from(end - 4).ok()).unwrap_or_default()
 }
 
 /// The raw bytes that came with the event; empty if it was not a webhook.
 #[must_use]
 pub fn raw(body: &Bytes) -> Bytes {
-    split(body).map_or_else(Bytes::new, |(_, raw)| raw)
+    split(body).map_or_else(Bytes::new, |end| body.slice(end..))
 }
 
-fn split(body: &Bytes) -> Option<(Bytes, Bytes)> {
+/// Where the event ends and the raw bytes begin.
+fn split(body: &[u8]) -> Option<usize> {
     let (length, rest) = body.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= rest.len())?;
-    Some((body.slice(4..4 + length), body.slice(4 + length..)))
+    Some(4 + length)
 }
 
 fn complete(event: &mut wire::Event, now: Micros, entropy: &Entropy) -> Result<(), InvalidEvent> {
@@ -238,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_filled_in() {
-        let sealed = seal(minimal(), b"raw", IDENTITY, 1_500_000, &Entropy::seeded(1)).unwrap();
+        let sealed = seal(minimal(), b"raw", IDENTITY, 1_500_000, &Entropy::seeded(1), &mut BytesMut::new()).unwrap();
         let event = event(&sealed.body).decode_event().unwrap();
         assert_eq!(event.time, Some(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 }));
         assert_eq!(event.lineage.unwrap().correlation_id, event.id);
@@ -249,9 +268,9 @@ mod tests {
     #[test]
     fn p7_the_fingerprint_ignores_what_the_broker_fills_in() {
         let entropy = Entropy::seeded(1);
-        let first = seal(minimal(), b"", IDENTITY, 1, &entropy).unwrap();
-        let again = seal(minimal(), b"", IDENTITY, 2, &entropy).unwrap();
-        let other = seal(wire::Event { subject: "s".into(), ..minimal() }, b"", IDENTITY, 2, &entropy).unwrap();
+        let first = seal(minimal(), b"", IDENTITY, 1, &entropy, &mut BytesMut::new()).unwrap();
+        let again = seal(minimal(), b"", IDENTITY, 2, &entropy, &mut BytesMut::new()).unwrap();
+        let other = seal(wire::Event { subject: "s".into(), ..minimal() }, b"", IDENTITY, 2, &entropy, &mut BytesMut::new()).unwrap();
         assert_eq!(first.fingerprint, again.fingerprint);
         assert_ne!(first.fingerprint, other.fingerprint);
         assert_ne!(first.head.id(), again.head.id());
@@ -282,7 +301,7 @@ mod tests {
             attribute("ab", "c"),
             attribute("a", "bc"),
         ];
-        let all: std::collections::BTreeSet<_> = events.iter().map(fingerprint).collect();
+        let all: std::collections::BTreeSet<_> = events.iter().map(|event| fingerprint(event, &mut BytesMut::new())).collect();
         assert_eq!(all.len(), events.len());
     }
 
@@ -297,7 +316,7 @@ mod tests {
             ("attributes", wire::Event { attributes: [("Trace".to_owned(), String::new())].into(), ..minimal() }),
         ];
         for (field, event) in cases {
-            assert_eq!(seal(event, b"", IDENTITY, 1, &Entropy::seeded(1)).unwrap_err().field, field);
+            assert_eq!(seal(event, b"", IDENTITY, 1, &Entropy::seeded(1), &mut BytesMut::new()).unwrap_err().field, field);
         }
     }
 

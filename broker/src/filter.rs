@@ -78,6 +78,12 @@ impl Filter {
         self.sources.is_none() && self.subject_prefix.is_empty() && self.attributes.is_empty()
     }
 
+    /// Whether whatever the store's selection finds is wanted: nothing needs to be looked at again.
+    #[must_use]
+    pub fn is_selection(&self) -> bool {
+        self.types.is_some() && self.is_by_type()
+    }
+
     /// Whether an event is wanted.
     #[must_use]
     pub fn matches(&self, event: &StoredEvent) -> bool {
@@ -153,7 +159,8 @@ mod tests {
 
     fn stored(event: wire::Event) -> StoredEvent {
         let event = wire::Event { source: "agents/a".into(), ..event };
-        let sealed = seal(event, b"", Identity { fingerprint: None, window: 0 }, 1, &Entropy::seeded(1)).unwrap();
+        let sealed =
+            seal(event, b"", Identity { fingerprint: None, window: 0 }, 1, &Entropy::seeded(1), &mut bytes::BytesMut::new()).unwrap();
         StoredEvent { offset: 1, accepted_at: 1, head: sealed.head, body: sealed.body }
     }
 

@@ -8,6 +8,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use bytes::BytesMut;
+use prost::Message;
 use waypost_proto::{
     full_name,
     v1::{ErrorReason, JsonPayload, Lineage},
@@ -84,6 +86,8 @@ pub struct Published {
 /// Events that were checked and wait to be appended, and the faults of those that were not accepted, in their order.
 #[derive(Debug, Default)]
 pub struct Prepared {
+    /// What the events are cut from.
+    room: BytesMut,
     events: Vec<NewEvent>,
     bytes: usize,
     /// One for each item; `None` for one that is in `events`.
@@ -91,6 +95,13 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// With room for so many items, which have so many bytes together.
+    #[must_use]
+    pub fn with_room(items: usize, bytes: usize) -> Self {
+        let room = BytesMut::with_capacity(bytes + items * envelope::ADDED_BYTES);
+        Self { room, events: Vec::with_capacity(items), bytes: 0, faults: Vec::with_capacity(items) }
+    }
+
     /// How many items there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -152,7 +163,7 @@ impl Publisher {
     /// # Errors
     /// When the store takes nothing now. Some items may then be stored: publishing the same ids again is safe.
     pub async fn publish(&self, items: Vec<wire::PublishItem>) -> Result<Vec<Result<Published, Fault>>, Fault> {
-        let mut prepared = Prepared::default();
+        let mut prepared = Prepared::with_room(items.len(), items.iter().map(Message::encoded_len).sum());
         for item in items {
             self.prepare(item, &mut prepared).await;
         }
@@ -163,9 +174,9 @@ impl Publisher {
     pub async fn prepare(&self, item: wire::PublishItem, prepared: &mut Prepared) {
         let sealed = match (item.event, item.cause_token) {
             (None, _) => Err(Fault::invalid("event", "is required")),
-            (Some(event), token) if token.is_empty() => self.seal(event, None),
+            (Some(event), token) if token.is_empty() => self.seal(event, None, &mut prepared.room),
             (Some(event), token) => match self.cause(&token).await {
-                Ok(cause) => self.seal(event, Some(&cause)),
+                Ok(cause) => self.seal(event, Some(&cause), &mut prepared.room),
                 Err(fault) => Err(fault),
             },
         };
@@ -182,7 +193,7 @@ impl Publisher {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub async fn append(&self, prepared: Prepared) -> Result<Vec<Result<Published, Fault>>, Fault> {
-        let Prepared { events, bytes, faults } = prepared;
+        let Prepared { events, bytes, faults, .. } = prepared;
         let mut ids: Vec<_> = Vec::with_capacity(events.len());
         ids.extend(events.iter().map(|event| event.head.id().to_owned()));
         let mut appended = Vec::with_capacity(events.len());
@@ -200,24 +211,24 @@ impl Publisher {
             .collect())
     }
 
-    /// Checks an event and encodes it, everything but its place.
+    /// Checks an event and encodes it, everything but its place, into `room`.
     ///
     /// # Errors
     /// What is wrong with it, with fields as paths from the item.
-    pub fn seal(&self, mut event: wire::Event, cause: Option<&Cause>) -> Result<NewEvent, Fault> {
+    pub fn seal(&self, mut event: wire::Event, cause: Option<&Cause>, room: &mut BytesMut) -> Result<NewEvent, Fault> {
         if event.source.starts_with("waypost.") || self.rules.reserved_sources.contains(&event.source) {
             let text = format!("{:?} is a configured webhook source or the broker's own; publish under a name of your own", event.source);
             return Err(Fault::fields(ErrorReason::SourceReserved, vec![Violation::new("event.source", text)]));
         }
         self.check_data(&event)?;
         self.trace(&mut event, cause)?;
-        self.seal_checked(event)
+        self.seal_checked(event, room)
     }
 
-    fn seal_checked(&self, event: wire::Event) -> Result<NewEvent, Fault> {
+    fn seal_checked(&self, event: wire::Event, room: &mut BytesMut) -> Result<NewEvent, Fault> {
         let window = if defect::is_on(Defect::NoWindow) { 0 } else { self.rules.dedup_window };
         let identity = Identity { fingerprint: None, window };
-        seal(event, b"", identity, self.clock.now(), &self.entropy).map_err(|wrong| {
+        seal(event, b"", identity, self.clock.now(), &self.entropy, room).map_err(|wrong| {
             // The one thing that is wrong with no single field is the size.
             let reason = if wrong.field.is_empty() { ErrorReason::EventTooLarge } else { ErrorReason::InvalidField };
             Fault::fields(reason, vec![Violation::new(wrong.field, wrong.problem).within("event")])
@@ -289,7 +300,7 @@ impl Publisher {
 
     /// Publishes one of the broker's own events. What cannot be told is logged: the broker does not fail for it.
     pub async fn tell(&self, event_type: &str, subject: &str, facts: &serde_json::Value) {
-        let json = prost::Message::encode_to_vec(&JsonPayload { json: facts.to_string().into() });
+        let json = Message::encode_to_vec(&JsonPayload { json: facts.to_string().into() });
         let data = wire::Any { type_url: <JsonPayload as prost::Name>::type_url(), value: json.into() };
         let event = wire::Event {
             source: SYSTEM_SOURCE.to_owned(),
@@ -298,7 +309,7 @@ impl Publisher {
             data: Some(data),
             ..wire::Event::default()
         };
-        let told = match self.seal_checked(event) {
+        let told = match self.seal_checked(event, &mut BytesMut::new()) {
             Ok(event) => self.store.append(self.clock.now(), vec![event]).await.map(drop).map_err(Fault::from),
             Err(fault) => Err(fault),
         };

@@ -5,10 +5,12 @@
 //!
 //! - [`v1`]: events, the agent API and the admin API, as clients use them.
 //! - [`wire`]: the agent service for the server, which hands stored events on as bytes.
+//! - [`codec`]: how the server writes and reads them.
 //! - [`logistics`], [`commerce`], [`github`], [`support`], [`ops`], [`tasks`]: payloads.
 //! - [`rpc`]: the google.rpc messages of error details.
 //! - [`FILE_DESCRIPTOR_SET`] and [`PROTO_SOURCES`]: the contract as data.
 
+pub mod codec;
 #[cfg(test)]
 mod contract_tests;
 mod encoded;

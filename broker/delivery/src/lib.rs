@@ -33,6 +33,7 @@ mod ranges;
 pub mod record;
 mod retry;
 mod session;
+mod sorted;
 mod state;
 pub mod subscription;
 pub mod time;

@@ -185,7 +185,8 @@ impl State {
         self.unsettled.insert(event.offset, entry);
     }
 
-    fn settle(&mut self, offset: Offset, ended: &mut Vec<Lease>) {
+    /// What [`Record::Settled`] means for each of its offsets.
+    pub(crate) fn settle(&mut self, offset: Offset, ended: &mut Vec<Lease>) {
         ended.extend(self.unsettled.remove(offset).and_then(|entry| entry.lease));
         if offset >= self.frontier {
             self.settled_ahead.insert(offset, offset + 1);

@@ -6,9 +6,9 @@
 //! - An index is never kept by hand: where an event belongs follows from what it is ([`Place`]), and [`Unsettled::update`] moves it from
 //!   where it was before a change to where it is after it. So nothing can be lost between two states (P2), and counts cannot drift.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::{Offset, SessionId, Time, lease::Lease, record::Attempt};
+use crate::{Offset, SessionId, Time, lease::Lease, record::Attempt, sorted::Sorted};
 
 /// The most attempts that an event's history keeps. The counts beside it stay exact.
 pub(crate) const MAX_HISTORY: usize = 32;
@@ -90,9 +90,9 @@ impl Lane {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Index {
     ordered: bool,
-    ready: BTreeSet<Offset>,
-    timers: BTreeSet<(Time, Offset)>,
-    held: BTreeMap<SessionId, (BTreeSet<Offset>, u64)>,
+    ready: Sorted<Offset>,
+    timers: Sorted<(Time, Offset)>,
+    held: BTreeMap<SessionId, (Sorted<Offset>, u64)>,
     load: Load,
     lanes: BTreeMap<u64, Lane>,
     history_bytes: usize,
@@ -138,7 +138,9 @@ impl Index {
             if let Some(time) = from.timer {
                 self.timers.remove(&(time, offset));
             }
-            self.timers.extend(to.timer.map(|time| (time, offset)));
+            if let Some(time) = to.timer {
+                self.timers.insert((time, offset));
+            }
         }
         if from.held != to.held {
             self.let_go(offset, from.held);
@@ -195,7 +197,9 @@ impl Index {
             self.ready.remove(&head);
         }
         change(lane);
-        self.ready.extend(lane.head());
+        if let Some(head) = lane.head() {
+            self.ready.insert(head);
+        }
         if lane.events.is_empty() {
             self.lanes.remove(&key);
         }

@@ -139,11 +139,12 @@ impl Reader {
         standing.gaps.extend(gaps);
         let mut events = Vec::new();
         self.bodies.clear();
+        let is_selection = standing.filter.is_selection();
         for event in batch.events {
             if event.offset >= until {
                 break;
             }
-            if !standing.filter.matches(&event) {
+            if !is_selection && !standing.filter.matches(&event) {
                 continue;
             }
             if events.len() == limit {
@@ -217,9 +218,5 @@ pub(super) async fn fetch(store: &dyn EventStore, offset: Offset) -> Option<Stor
 /// What the machine needs to know of an event.
 pub(crate) fn candidate(event: &StoredEvent) -> Candidate {
     let key = event.head.ordering_key();
-    Candidate {
-        offset: event.offset,
-        bytes: u32::try_from(envelope::event(&event.body).0.len()).unwrap_or(u32::MAX),
-        key: (!key.is_empty()).then(|| xxh3_64(key.as_bytes())),
-    }
+    Candidate { offset: event.offset, bytes: envelope::event_bytes(&event.body), key: (!key.is_empty()).then(|| xxh3_64(key.as_bytes())) }
 }

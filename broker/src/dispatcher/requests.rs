@@ -40,14 +40,11 @@ impl Requests {
 
     /// A batch of settlements, as the machine takes them.
     pub(super) fn settle(&mut self, items: Vec<SettleItem>, reply: oneshot::Sender<Vec<Settled>>) -> (RequestId, Vec<Settlement>) {
-        let settlements = items.iter().map(|item| Settlement { token: item.token, action: item.action.clone() }).collect();
-        let items = items.into_iter().map(|SettleItem { token, action, outputs }| Item {
-            offset: token.offset,
-            is_ack: matches!(action, Action::Ack { .. }),
-            outputs,
-            settled: None,
-        });
-        let items: Vec<_> = items.collect();
+        let split = |SettleItem { token, action, outputs }| {
+            let is_ack = matches!(action, Action::Ack { .. });
+            (Settlement { token, action }, Item { offset: token.offset, is_ack, outputs, settled: None })
+        };
+        let (settlements, items): (Vec<_>, Vec<_>) = items.into_iter().map(split).unzip();
         (self.add(Request::Settle { waiting: items.len(), items, reply }), settlements)
     }
 

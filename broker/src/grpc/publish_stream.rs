@@ -49,14 +49,22 @@ struct Append {
     alone: bool,
 }
 
+/// Requests that share an append.
+#[derive(Default)]
+struct Gathered {
+    requests: Vec<wire::PublishStreamRequest>,
+    items: usize,
+    bytes: usize,
+}
+
 impl PublishStream {
     pub(super) fn new(broker: Arc<Broker>, requests: Streaming<wire::PublishStreamRequest>) -> Self {
         Self { broker, requests, appends: VecDeque::new(), held_back: None, last_sequence: None, end: None }
     }
 
     /// Takes in all requests that are ready, as many as one append takes.
-    fn gather(&mut self, context: &mut Context<'_>) -> Vec<wire::PublishStreamRequest> {
-        let (mut gathered, mut items, mut bytes): (Vec<wire::PublishStreamRequest>, _, _) = (Vec::new(), 0, 0);
+    fn gather(&mut self, context: &mut Context<'_>) -> Gathered {
+        let Gathered { mut requests, mut items, mut bytes } = Gathered::default();
         while self.end.is_none() {
             let request = match self.held_back.take() {
                 Some(request) => request,
@@ -80,7 +88,7 @@ impl PublishStream {
                 },
             };
             let size = request.encoded_len();
-            if !gathered.is_empty()
+            if !requests.is_empty()
                 && (items + request.items.len() > limits::MAX_ITEMS_PER_CALL || bytes + size > limits::PUBLISH_APPEND_BYTES)
             {
                 self.held_back = Some(request);
@@ -88,9 +96,9 @@ impl PublishStream {
             }
             items += request.items.len();
             bytes += size;
-            gathered.push(request);
+            requests.push(request);
         }
-        gathered
+        Gathered { requests, items, bytes }
     }
 
     fn check(&mut self, request: &wire::PublishStreamRequest) -> Result<(), Fault> {
@@ -102,9 +110,9 @@ impl PublishStream {
         Ok(())
     }
 
-    fn begin(&mut self, gathered: Vec<wire::PublishStreamRequest>) {
-        let requests = gathered.iter().map(|request| (request.sequence, request.items.len())).collect();
-        let alone = gathered.iter().flat_map(|request| &request.items).any(|item| !item.cause_token.is_empty());
+    fn begin(&mut self, gathered: Gathered) {
+        let requests = gathered.requests.iter().map(|request| (request.sequence, request.items.len())).collect();
+        let alone = gathered.requests.iter().flat_map(|request| &request.items).any(|item| !item.cause_token.is_empty());
         let work = append(Arc::clone(&self.broker), gathered);
         self.appends.push_back(Append { requests, work: Box::pin(work), results: None, alone });
     }
@@ -138,9 +146,9 @@ impl PublishStream {
 }
 
 /// Checks, seals and appends. When the store takes nothing, each event is refused so: the stream goes on.
-async fn append(broker: Arc<Broker>, requests: Vec<wire::PublishStreamRequest>) -> Results {
-    let mut prepared = Prepared::default();
-    for item in requests.into_iter().flat_map(|request| request.items) {
+async fn append(broker: Arc<Broker>, gathered: Gathered) -> Results {
+    let mut prepared = Prepared::with_room(gathered.items, gathered.bytes);
+    for item in gathered.requests.into_iter().flat_map(|request| request.items) {
         broker.publisher.prepare(item, &mut prepared).await;
     }
     let count = prepared.len();
@@ -157,7 +165,7 @@ impl Stream for PublishStream {
         let this = &mut *self;
         while this.can_begin() {
             let gathered = this.gather(context);
-            if gathered.is_empty() {
+            if gathered.requests.is_empty() {
                 break;
             }
             this.begin(gathered);

@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use tokio::sync::oneshot;
 use waypost_delivery::{Action, SettleOutcome, Token};
 use waypost_proto::{
@@ -134,7 +135,7 @@ async fn seal_outputs(broker: &Broker, token: &Token, outputs: Vec<wire::Event>)
         Ok(None) => return Err(refused(Status::AlreadySettled, "the event was settled and is not kept any more; no output was published")),
         Err(fault) => return Err(unavailable(fault)),
     };
-    let mut sealed = Vec::with_capacity(outputs.len());
+    let (mut sealed, mut room) = (Vec::with_capacity(outputs.len()), BytesMut::new());
     for (position, mut output) in outputs.into_iter().enumerate() {
         if output.id.is_empty() {
             output.id = if defect::is_on(Defect::OutputIdByChance) {
@@ -143,7 +144,7 @@ async fn seal_outputs(broker: &Broker, token: &Token, outputs: Vec<wire::Event>)
                 output_id(token.incarnation, token.offset, position)
             };
         }
-        sealed.push(broker.publisher.seal(output, Some(&cause)).map_err(|fault| output_refused(of_output(position, fault)))?);
+        sealed.push(broker.publisher.seal(output, Some(&cause), &mut room).map_err(|fault| output_refused(of_output(position, fault)))?);
     }
     Ok(sealed)
 }

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -196,7 +196,9 @@ impl Source {
     fn seal(&self, event: wire::Event, raw: &Bytes, now: u64, entropy: &Entropy) -> Result<NewEvent, InvalidEvent> {
         let identity = envelope::Identity { fingerprint: Some(xxh3_128(raw)), window: self.identity.window() };
         let kept = self.raw_to_keep(raw, &event);
-        envelope::seal(event, kept, identity, now, entropy)
+        // The event is seldom larger than what it was made from.
+        let mut room = BytesMut::with_capacity(2 * kept.len() + envelope::ADDED_BYTES);
+        envelope::seal(event, kept, identity, now, entropy, &mut room)
     }
 
     /// The raw body, where it is to be kept: not when the event is the body already, and not when both are too large together.

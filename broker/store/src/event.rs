@@ -73,19 +73,28 @@ impl EventHead {
         ordering_key: &str,
         correlation_id: &str,
     ) -> Result<Self, HeadError> {
+        Self::encode([source, id, event_type, subject, ordering_key, correlation_id], &mut BytesMut::new())
+    }
+
+    /// Builds a head from its attributes in their order (source, id, type, subject, ordering key, correlation id), cut from `room`, which
+    /// must be empty and is so again. It grows when it must.
+    ///
+    /// # Errors
+    /// [`HeadError::TooLong`] names the attribute that is.
+    pub fn encode(texts: [&str; FIELDS], room: &mut BytesMut) -> Result<Self, HeadError> {
         const NAMES: [&str; FIELDS] = ["source", "id", "type", "subject", "ordering_key", "correlation_id"];
-        let texts = [source, id, event_type, subject, ordering_key, correlation_id];
-        let mut encoded = BytesMut::with_capacity(LENGTHS + texts.iter().map(|text| text.len()).sum::<usize>());
-        for (text, attribute) in texts.into_iter().zip(NAMES) {
-            match u16::try_from(text.len()) {
-                Ok(length) if text.len() <= MAX_ATTRIBUTE_BYTES => encoded.put_u16_le(length),
-                _ => return Err(HeadError::TooLong { attribute, bytes: text.len() }),
-            }
+        if let Some((text, attribute)) = texts.into_iter().zip(NAMES).find(|(text, _)| text.len() > MAX_ATTRIBUTE_BYTES) {
+            return Err(HeadError::TooLong { attribute, bytes: text.len() });
+        }
+        room.reserve(LENGTHS + texts.iter().map(|text| text.len()).sum::<usize>());
+        for text in texts {
+            // It is not longer than the most bytes, which fit.
+            room.put_u16_le(u16::try_from(text.len()).unwrap_or(u16::MAX));
         }
         for text in texts {
-            encoded.put_slice(text.as_bytes());
+            room.put_slice(text.as_bytes());
         }
-        Ok(Self { encoded: encoded.freeze() })
+        Ok(Self { encoded: room.split().freeze() })
     }
 
     /// Takes a head from its encoded form, which must be exactly one head.

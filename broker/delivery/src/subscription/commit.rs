@@ -32,7 +32,7 @@ const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 /// A fact that is to become durable, and who wants it.
 #[derive(Clone, Debug)]
 pub(super) struct Decision {
-    fact: Record,
+    fact: Fact,
     /// The event that it is about: nothing else is decided about it before this is known. `None` stands alone: nothing else is decided
     /// at all.
     event: Option<Offset>,
@@ -43,6 +43,22 @@ pub(super) struct Decision {
     rows: usize,
     /// Bytes that the shell adds: of the outputs, or of the copy that a dead letter keeps.
     bytes: u64,
+}
+
+/// What a decision says. Almost all settle one event: that needs no memory of its own.
+#[derive(Clone, Debug)]
+enum Fact {
+    Settled(Offset),
+    Other(Box<Record>),
+}
+
+impl Fact {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Settled(_) => size_of::<Offset>(),
+            Self::Other(record) => record.weight(),
+        }
+    }
 }
 
 /// Who asked for a decision. What nobody asked for is tried until it is durable.
@@ -57,11 +73,20 @@ enum Asked {
 impl Decision {
     /// About more than one event.
     pub(super) fn alone(fact: Record) -> Self {
-        Self { fact, event: None, asked: None, outputs: 0, rows: 0, bytes: 0 }
+        Self::of(None, Fact::Other(Box::new(fact)))
     }
 
     pub(super) fn about(event: Offset, fact: Record) -> Self {
-        Self { event: Some(event), ..Self::alone(fact) }
+        Self::of(Some(event), Fact::Other(Box::new(fact)))
+    }
+
+    /// An event is done.
+    pub(super) fn settled(event: Offset) -> Self {
+        Self::of(Some(event), Fact::Settled(event))
+    }
+
+    fn of(event: Option<Offset>, fact: Fact) -> Self {
+        Self { fact, event, asked: None, outputs: 0, rows: 0, bytes: 0 }
     }
 
     pub(super) fn asked_by(self, who: Completion, token: Token) -> Self {
@@ -84,7 +109,7 @@ impl Decision {
 
     /// The items and bytes that it adds to a commit. What is settled becomes one record together.
     fn cost(&self) -> (usize, u64) {
-        let records = usize::from(!matches!(self.fact, Record::Settled(_)));
+        let records = usize::from(!matches!(self.fact, Fact::Settled(_)));
         (self.outputs.saturating_add(self.rows + records), self.bytes.saturating_add(self.fact.weight() as u64))
     }
 
@@ -245,21 +270,21 @@ impl Subscription {
     fn plan(&self, batch: &[Decision]) -> CommitPlan {
         let (mut settled, mut records, mut ended) = (Vec::new(), Vec::new(), Vec::new());
         for decision in batch {
-            match &decision.fact {
-                Record::Settled(offsets) => {
-                    settled.extend_from_slice(offsets);
-                    ended.extend(offsets.iter().filter(|&&offset| self.state.unsettled.get(offset).is_some_and(|entry| entry.redriven)));
+            let fact = match &decision.fact {
+                Fact::Settled(offset) => {
+                    settled.push(*offset);
+                    ended.extend(self.state.unsettled.get(*offset).filter(|entry| entry.redriven).map(|_| *offset));
+                    continue;
                 }
-                Record::Discarded(offsets) => {
-                    ended.extend_from_slice(offsets);
-                    records.push(decision.fact.clone());
-                }
-                Record::Failed(_) if self.has(Defect::AttemptsNotPersisted) => {}
-                Record::DeadLettered(_) if self.has(Defect::DeadLetterTwice) => {
-                    records.extend([decision.fact.clone(), decision.fact.clone()]);
-                }
-                fact => records.push(fact.clone()),
+                Fact::Other(fact) => &**fact,
+            };
+            match fact {
+                Record::Failed(_) if self.has(Defect::AttemptsNotPersisted) => continue,
+                Record::DeadLettered(_) if self.has(Defect::DeadLetterTwice) => records.push(fact.clone()),
+                Record::Discarded(offsets) => ended.extend_from_slice(offsets),
+                _ => {}
             }
+            records.push(fact.clone());
         }
         if !settled.is_empty() {
             records.insert(0, Record::Settled(settled));
@@ -289,14 +314,20 @@ impl Subscription {
 
     fn take_effect(&mut self, decision: Decision, outputs: &mut Outputs) {
         let by = decision.token();
-        let (reason, gap) = match decision.fact {
-            Record::Sought { .. } => (RevokeReason::Sought, None),
-            // What was settled meanwhile is no loss.
-            Record::Gap { from, to } => (RevokeReason::Gone, self.state.needed(from, to)),
-            _ => (RevokeReason::SettledElsewhere, None),
-        };
         let mut ended = mem::take(&mut self.ended);
-        self.state.apply(decision.fact, &mut ended);
+        let (mut reason, mut gap) = (RevokeReason::SettledElsewhere, None);
+        match decision.fact {
+            Fact::Settled(offset) => self.state.settle(offset, &mut ended),
+            Fact::Other(fact) => {
+                match *fact {
+                    Record::Sought { .. } => reason = RevokeReason::Sought,
+                    // What was settled meanwhile is no loss.
+                    Record::Gap { from, to } => (reason, gap) = (RevokeReason::Gone, self.state.needed(from, to)),
+                    _ => {}
+                }
+                self.state.apply(*fact, &mut ended);
+            }
+        }
         ended.drain(..).filter(|lease| Some(lease.token) != by).for_each(|lease| Self::revoke(&lease, reason, outputs));
         self.ended = ended;
         outputs.extend(gap.map(|(from, to)| Output::Gap { from, to }));

@@ -30,7 +30,7 @@ impl Subscription {
         let (attempts, losses) = counted(entry, outcome);
         let uncounted = outcome == AttemptOutcome::Lost && self.has(Defect::LossesNotCounted);
         if let Some(cause) = config.retry.verdict(attempts, losses).filter(|_| !uncounted) {
-            return self.about(offset, self.buried(now, offset, outcome, reason, cause));
+            return self.buried(now, offset, outcome, reason, cause);
         }
         let wait = match (delay, outcome) {
             (Some(delay), _) => delay.min(config.retry.max_backoff),
@@ -44,10 +44,10 @@ impl Subscription {
         Decision::about(offset, Record::Failed(Failure { offset, bytes, key, retry_at: now + wait, attempt }))
     }
 
-    /// The end of an event that will not be tried again.
-    pub(super) fn buried(&self, now: Time, offset: Offset, outcome: AttemptOutcome, reason: String, cause: DeadLetterCause) -> Record {
+    /// The end of an event that will not be tried again: its copy goes into the same commit.
+    pub(super) fn buried(&self, now: Time, offset: Offset, outcome: AttemptOutcome, reason: String, cause: DeadLetterCause) -> Decision {
         if self.state.config.ephemeral {
-            return Record::Settled(vec![offset]);
+            return self.settled(offset);
         }
         let entry = self.state.unsettled.get(offset);
         let (attempts, losses) = counted(entry, outcome);
@@ -56,21 +56,17 @@ impl Subscription {
             history.remove(0);
         }
         history.push(Attempt { at: now, outcome, reason: cut(reason) });
-        Record::DeadLettered(DeadLetter { offset, cause, attempts, losses, history })
+        let copied = entry.map_or(MAX_EVENT_BYTES, |entry| u64::from(entry.bytes));
+        let fact = Record::DeadLettered(DeadLetter { offset, cause, attempts, losses, history });
+        let weight = fact.weight() as u64;
+        Decision::about(offset, fact).with_dead_letter(copied + weight)
     }
 
-    /// A decision about an event. If it becomes a dead letter, its copy goes into the same commit; if it was one, that goes.
-    pub(super) fn about(&self, offset: Offset, fact: Record) -> Decision {
-        let entry = self.state.unsettled.get(offset);
-        let (bytes, redriven) = entry.map_or((MAX_EVENT_BYTES, false), |entry| (u64::from(entry.bytes), entry.redriven));
-        match &fact {
-            Record::DeadLettered(_) => {
-                let copied = bytes + fact.weight() as u64;
-                Decision::about(offset, fact).with_dead_letter(copied)
-            }
-            Record::Settled(_) if redriven => Decision::about(offset, fact).with_dead_letter(0),
-            _ => Decision::about(offset, fact),
-        }
+    /// An event is done. If it was a dead letter, that goes with it.
+    pub(super) fn settled(&self, offset: Offset) -> Decision {
+        let decision = Decision::settled(offset);
+        let redriven = self.state.unsettled.get(offset).is_some_and(|entry| entry.redriven);
+        if redriven { decision.with_dead_letter(0) } else { decision }
     }
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::Subscription;
 use crate::{
-    Action, Completion, Defect, Output, Outputs, Record, RequestId, SettleOutcome, Settlement, Time, Token,
+    Action, Completion, Defect, Output, Outputs, RequestId, SettleOutcome, Settlement, Time, Token,
     lease::Lease,
     record::{AttemptOutcome, DeadLetterCause},
 };
@@ -53,13 +53,12 @@ impl Subscription {
                 if self.has(Defect::AnsweredBeforeCommit) {
                     Ask::answer(who, SettleOutcome::Done, outputs);
                 }
-                let decision = self.about(token.offset, Record::Settled(vec![token.offset]));
-                return self.decide(decision.asked_by(who, token).with_outputs(count, output_bytes));
+                return self.decide(self.settled(token.offset).asked_by(who, token).with_outputs(count, output_bytes));
             }
             // Like an ack, a late rejection counts: no further attempt can help, whoever makes it.
             (_, Action::Reject { reason }) => {
-                let fact = self.buried(now, token.offset, AttemptOutcome::Rejected, reason, DeadLetterCause::Rejected);
-                return self.decide(self.about(token.offset, fact).asked_by(who, token));
+                let decision = self.buried(now, token.offset, AttemptOutcome::Rejected, reason, DeadLetterCause::Rejected);
+                return self.decide(decision.asked_by(who, token));
             }
             (Standing::Held(_), Action::Nack { delay, reason }) => {
                 let decision = self.failed(now, token.offset, AttemptOutcome::Nacked, reason, delay);

@@ -25,8 +25,10 @@ const MAC_BYTES: usize = 16;
 const LONGEST: usize = 1 + 8 + 5 + 10 + 10 + 10 + MAC_BYTES;
 const _: () = assert!(LONGEST <= MAX_TOKEN_BYTES, "the contract promises tokens of at most 128 bytes");
 
-/// Tokens are cut from blocks of this size: one allocation for many.
-const BLOCK: usize = 8 * 1024;
+/// Tokens are cut from blocks: one allocation for many. A dispatcher's blocks grow up to this size, so that ten thousand that hand out little
+/// hold little.
+const LARGEST_BLOCK: usize = 8 * 1024;
+const FIRST_BLOCK: usize = 512;
 
 /// Bytes that are not a token of this broker: cut, changed, or another broker's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,19 +79,21 @@ impl TokenKey {
 pub struct TokenMint {
     key: TokenKey,
     block: BytesMut,
+    next_block: usize,
 }
 
 impl TokenMint {
     /// Tokens under this key.
     #[must_use]
     pub fn new(key: TokenKey) -> Self {
-        Self { key, block: BytesMut::new() }
+        Self { key, block: BytesMut::new(), next_block: FIRST_BLOCK }
     }
 
     /// The token of a delivery.
     pub fn seal(&mut self, token: &Token) -> Bytes {
         if self.block.capacity() < LONGEST {
-            self.block = BytesMut::with_capacity(BLOCK);
+            self.block = BytesMut::with_capacity(self.next_block);
+            self.next_block = LARGEST_BLOCK.min(self.next_block * 2);
         }
         encode(token, &mut self.block);
         let mac = self.key.mac(&self.block);

@@ -273,27 +273,30 @@ impl FrameBuilder {
         (self.buffer.len() + self.spots.len() * ENTRY) as u64
     }
 
-    /// Finishes the frame, filled up with zeros to the end of its last page: what is written is then whole pages from a page that is
-    /// in memory already, and nothing has to be read first.
-    pub(super) fn finish_at(mut self, position: u64, sequence: u64, first: Offset, newest: Micros) -> (Frame, Bytes) {
-        let end = position + self.bytes();
-        let fill = usize::try_from(round_up(end, PAGE) - end).unwrap_or(0);
-        self.buffer.reserve(self.spots.len() * ENTRY + fill);
-        let mut frame = self.finish(sequence, first, newest);
-        let length = frame.bytes.len();
-        let padded = match frame.bytes.try_into_mut() {
-            Ok(mut buffer) => {
-                buffer.put_bytes(0, fill);
-                buffer.freeze()
-            }
-            Err(bytes) => bytes,
-        };
-        frame.bytes = padded.slice(..length);
-        (frame, padded)
+    /// The buffer of a frame that is not needed.
+    pub(super) fn into_buffer(self) -> BytesMut {
+        self.buffer
+    }
+
+    /// Finishes the frame, and gives it back with the buffer, which is filled up with zeros to the end of its last page: what is written
+    /// is then whole pages, and nothing has to be read first. The frame has bytes of its own, no more than it needs: it is kept for
+    /// readers, and the buffer for the next frame.
+    pub(super) fn finish_at(mut self, position: u64, sequence: u64, first: Offset, newest: Micros) -> (Frame, BytesMut) {
+        let header = self.close(sequence, first, newest);
+        let bytes = Bytes::copy_from_slice(&self.buffer);
+        let end = position + bytes.len() as u64;
+        self.buffer.put_bytes(0, usize::try_from(round_up(end, PAGE) - end).unwrap_or(0));
+        (Frame { header, spots: self.spots, bytes, damaged: Vec::new() }, self.buffer)
     }
 
     /// Finishes the frame.
     pub(super) fn finish(mut self, sequence: u64, first: Offset, newest: Micros) -> Frame {
+        let header = self.close(sequence, first, newest);
+        Frame { header, spots: self.spots, bytes: self.buffer.freeze(), damaged: Vec::new() }
+    }
+
+    /// Puts the table behind the items, and the header before them.
+    fn close(&mut self, sequence: u64, first: Offset, newest: Micros) -> FrameHeader {
         let table = self.buffer.len();
         self.buffer.reserve(self.spots.len() * ENTRY);
         for spot in &self.spots {
@@ -314,7 +317,7 @@ impl FrameBuilder {
             table_checksum: checksum(self.salt, &self.buffer[table..]),
         };
         self.buffer[..HEADER].copy_from_slice(&header.encode());
-        Frame { header, spots: self.spots, bytes: self.buffer.freeze(), damaged: Vec::new() }
+        header
     }
 }
 

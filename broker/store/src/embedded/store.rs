@@ -13,6 +13,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use bytes::BytesMut;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
@@ -104,6 +105,7 @@ impl EmbeddedStore {
             held: None,
             failed: None,
             scratch: Vec::new(),
+            buffer: BytesMut::new(),
         };
         let keeper = Keeper { shared: shared.clone(), jobs: kept, unsealed };
         let failed = |source| OpenError::Disk { dir: dir.clone(), doing: "starting a thread", source };

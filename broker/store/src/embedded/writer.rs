@@ -62,6 +62,8 @@ pub(super) struct Writer {
     /// Set from a failed write until recovery succeeded: why.
     pub(super) failed: Option<String>,
     pub(super) scratch: Vec<u8>,
+    /// What frames are put together in.
+    pub(super) buffer: BytesMut,
 }
 
 /// An answer that waits for the frame to be durable.
@@ -125,7 +127,7 @@ impl Writer {
     fn assemble(&mut self, first: Request) -> Batch {
         let limit = self.active.room().min(MAX_FRAME);
         let mut batch = Batch {
-            frame: FrameBuilder::new(self.active.header.salt, BytesMut::new()),
+            frame: FrameBuilder::new(self.active.header.salt, std::mem::take(&mut self.buffer)),
             answers: Vec::new(),
             changes: Vec::new(),
             claimed: Vec::new(),
@@ -257,13 +259,16 @@ impl Writer {
         let Batch { frame, answers, changes, claimed, ids, newest } = batch;
         if frame.is_empty() {
             // Nothing new: what the answers speak of is durable already.
+            self.buffer = frame.into_buffer();
             answers.into_iter().for_each(|answer| answer.send());
             return;
         }
         let position = self.active.position;
         let (frame, padded) = frame.finish_at(position, self.active.next_sequence, self.next, self.newest);
         let room = super::wire::index(self.active.room()).min(padded.len());
-        if let Err(error) = self.active.file.write_durably(&padded[..room], position) {
+        let written = self.active.file.write_durably(&padded[..room], position);
+        self.buffer = padded;
+        if let Err(error) = written {
             let why = format!("writing the log failed: {error}");
             tracing::error!(%error, "writing the log failed; the log goes on in a new segment");
             self.home.ids_mut().truncate(ids);

@@ -197,7 +197,7 @@ impl Source {
         let identity = envelope::Identity { fingerprint: Some(xxh3_128(raw)), window: self.identity.window() };
         let kept = self.raw_to_keep(raw, &event);
         // The event is seldom larger than what it was made from.
-        let mut room = BytesMut::with_capacity(2 * kept.len() + envelope::ADDED_BYTES);
+        let mut room = BytesMut::with_capacity(2 * raw.len() + envelope::ADDED_BYTES);
         envelope::seal(event, kept, identity, now, entropy, &mut room)
     }
 

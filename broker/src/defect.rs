@@ -16,6 +16,8 @@ pub enum Defect {
     StaleFetch,
     /// P4: what is not a token of the broker fails the whole batch.
     BatchFailsWhole,
+    /// P4: a publish stream answers what is known first, not what was sent first.
+    StreamOutOfOrder,
     /// P7: publishers' ids are not remembered.
     NoWindow,
     /// P9: an output without an id gets one by chance.
@@ -24,6 +26,16 @@ pub enum Defect {
     HopsNotCounted,
     /// P11: retention does not ask what a sleeping subscription wants.
     SleepersIgnored,
+    /// P11: a backlog policy lets go of what is younger than it says.
+    BacklogTooEager,
+    /// P11: nobody is told what went by a backlog policy.
+    BacklogUntold,
+    /// P11: a subscription that is in use expires.
+    PresenceIgnored,
+    /// P12: nobody is woken before everybody is ready for more.
+    PaceOfTheSlowest,
+    /// P14: a read of the log passes over what is lost without a word.
+    ReadSilent,
 }
 
 #[cfg(feature = "defects")]

@@ -298,8 +298,8 @@ impl Publisher {
         Ok(batch.events.into_iter().next().filter(|event| event.offset == offset))
     }
 
-    /// Publishes one of the broker's own events. What cannot be told is logged: the broker does not fail for it.
-    pub async fn tell(&self, event_type: &str, subject: &str, facts: &serde_json::Value) {
+    /// Publishes one of the broker's own events, and answers whether it is durable. What cannot be told is logged: the broker does not fail for it.
+    pub async fn tell(&self, event_type: &str, subject: &str, facts: &serde_json::Value) -> bool {
         let json = Message::encode_to_vec(&JsonPayload { json: facts.to_string().into() });
         let data = wire::Any { type_url: <JsonPayload as prost::Name>::type_url(), value: json.into() };
         let event = wire::Event {
@@ -313,10 +313,11 @@ impl Publisher {
             Ok(event) => self.store.append(self.clock.now(), vec![event]).await.map(drop).map_err(Fault::from),
             Err(fault) => Err(fault),
         };
-        match told {
+        match &told {
             Ok(()) => tracing::info!(event_type, subject, %facts, "system event"),
             Err(fault) => tracing::warn!(event_type, subject, %facts, %fault, "a system event could not be published"),
         }
+        told.is_ok()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     ledger::{Ledger, Parting, SharedLedger, lock},
     life::Life,
     settlements::Asking,
-    specs,
+    specs::{self, PROMPT, backlog_age, expires_after},
 };
 
 /// What an agent believes to hold.
@@ -35,6 +35,7 @@ pub(crate) struct Holding {
 pub(crate) struct Stream {
     pub(crate) stream: SubscribeStream,
     pub(crate) is_opened: bool,
+    pub(crate) since: u64,
 }
 
 type Opening = JoinHandle<Result<Response<SubscribeStream>, Status>>;
@@ -56,6 +57,9 @@ pub(crate) struct Agent {
     pub(crate) past: VecDeque<(Bytes, Token)>,
     /// It takes nothing from its stream until then.
     pub(crate) deaf_until: u64,
+    /// Once its stream broke it stays away for long.
+    strays: bool,
+    away_until: u64,
     pub(crate) drained_at: u64,
     pub(crate) asking: Vec<Asking>,
     /// The next stream may create the subscription.
@@ -69,7 +73,7 @@ impl Agent {
         Self {
             name,
             session: rng.u128(..),
-            limit: rng.u32(1..8),
+            limit: if name == Some(PROMPT) { 100 } else { rng.u32(1..8) },
             incarnation: None,
             stream: None,
             replaced: None,
@@ -78,10 +82,12 @@ impl Agent {
             held: BTreeMap::new(),
             past: VecDeque::new(),
             deaf_until: 0,
+            strays: name.is_some_and(|name| backlog_age(name).or(expires_after(name)).is_some()),
+            away_until: 0,
             drained_at: 0,
             asking: Vec::new(),
             may_create: name.is_none(),
-            willing: false,
+            willing: name == Some(PROMPT),
         }
     }
 
@@ -89,18 +95,31 @@ impl Agent {
         now < self.deaf_until
     }
 
+    /// Its subscription, and since when its stream is open.
+    pub(crate) fn prompt_since(&self) -> Option<(u64, u64)> {
+        let stream = self.stream.as_ref().filter(|stream| stream.is_opened)?;
+        self.incarnation.map(|incarnation| (incarnation, stream.since))
+    }
+
     /// Does something.
     pub(crate) fn act(&mut self, life: &Life, rng: &mut Rng, ledger: &SharedLedger, taken: Option<(String, String)>) {
         if self.stream.is_none() {
-            if self.opening.is_none() && rng.u8(0..10) < 7 {
-                if rng.u8(0..12) == 0 {
+            if self.opening.is_none() && life.clock.now() >= self.away_until && rng.u8(0..10) < 7 {
+                if !self.willing && rng.u8(0..12) == 0 {
                     self.forget(rng);
                 }
                 self.open(life);
             }
             return;
         }
+        if self.willing {
+            return self.settle(life, rng, ledger, None);
+        }
         match rng.u16(0..1000) {
+            0..15 if self.strays => {
+                self.break_stream(ledger);
+                self.away_until = life.clock.now() + rng.u64(20_000_000..160_000_000);
+            }
             0..15 => self.break_stream(ledger),
             15..25 => {
                 self.break_stream(ledger);
@@ -160,6 +179,11 @@ impl Agent {
         }
     }
 
+    /// It does its best from now on.
+    pub(crate) fn be_willing(&mut self) {
+        (self.willing, self.deaf_until, self.away_until) = (true, 0, 0);
+    }
+
     /// The stream is no more.
     pub(crate) fn parted(&mut self, ledger: &mut Ledger) {
         self.stream = None;
@@ -211,7 +235,7 @@ impl Agent {
         match answer {
             Ok(response) => {
                 ledger.trace(&[3]);
-                self.stream = Some(Stream { stream: response.into_inner(), is_opened: false });
+                self.stream = Some(Stream { stream: response.into_inner(), is_opened: false, since: ledger.now() });
                 self.may_create = self.name.is_none();
                 ledger.partings.remove(&self.session);
                 if self.name.is_none() {

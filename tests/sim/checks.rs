@@ -11,7 +11,18 @@ use crate::{
     ledger::{Ledger, Stored},
 };
 
+/// How long an event may take to an agent that takes everything, with a healthy store, in microseconds.
+const PROMPT_WITHIN: u64 = 1_000_000;
+
 impl Ledger {
+    /// A life of the broker begins.
+    pub(crate) fn begin_life(&mut self) {
+        self.draining_since = None;
+        self.calm_since = None;
+        self.full_since = None;
+        self.retention_begins();
+    }
+
     /// P1, P5: what was durable before the restart is there after it. What was on its way may be there too.
     pub(crate) fn reopened(&mut self, log: Vec<StoredEvent>, dead: &[Row], names: &[Row]) {
         let found: std::collections::BTreeMap<u64, StoredEvent> = log.into_iter().map(|event| (event.offset, event)).collect();
@@ -64,6 +75,24 @@ impl Ledger {
             if let Some(stored) = self.events.get_mut(&offset) {
                 stored.lost = true;
             }
+        }
+    }
+
+    /// P12: whoever takes at once gets at once, whatever the others do.
+    pub(crate) fn check_prompt(&mut self, incarnation: u64, since: u64, hung: usize) {
+        let (now, Some(calm)) = (self.now(), self.calm_since) else { return };
+        let Some(interest) = self.interests.get(&incarnation).filter(|interest| !interest.paused) else { return };
+        let is_late = |stored: &Stored| stored.accepted_at.max(calm).max(since) + PROMPT_WITHIN < now;
+        let mut open = self.events.range(interest.from..).filter(|(offset, stored)| {
+            let handed = self.handed.contains_key(&(incarnation, **offset));
+            !stored.lost && stored.head.ordering_key().is_empty() && !handed && interest.is_open(**offset, &stored.head) && is_late(stored)
+        });
+        let late = open.next().map(|(&offset, stored)| (offset, now - stored.accepted_at));
+        self.hold("P12", late.is_none(), || {
+            format!("event {late:?} (with its age in µs) does not come to an agent that takes everything; {hung} others are slow")
+        });
+        if hung > 0 {
+            self.hit(Seen::PromptBesideHung);
         }
     }
 

@@ -20,7 +20,8 @@ macro_rules! counters {
 
 counters! {
     // Publishing.
-    Published, Duplicate, DuplicateAfterUnknown, WindowOver, Conflict, PublishRefusedFull, PublishUnknown,
+    Published, Duplicate, DuplicateAfterUnknown, WindowOver, Conflict, PublishRefusedFull, PublishUnknown, PublishedInStream,
+    RefusedInStream,
     // Deliveries.
     Delivered, Redelivered, Attempts3, Redriven, OrderedDelivery, Gap, Revoked, RevokedExpired, RevokedSettled, RevokedSought,
     // Settling.
@@ -28,12 +29,18 @@ counters! {
     UnknownToken, Invalid, Unavailable, OutputsPublished, OutputRefused, OutputsRepeated,
     // Sessions.
     Opened, Resumed, Adopted, HeldDropped, Replaced, SlowReader, Vanished, EphemeralOpened, Lost,
+    // Reading the log.
+    ReadBounded, ReadFollowed, ReadGap, ReadCutOff,
     // Durable facts.
     Created, Updated, FilterChanged, Paused, Sought, Failed, DeadByAttempts, DeadByLosses, DeadByRejection, RedriveDone, DiscardDone,
     Snapshot, Deleted, Recreated, GapRecorded,
     // The store.
     CommitUnknown, CommitResolvedDone, CommitResolvedLost, AppendFoundAfterCrash, Trimmed, Damaged, StoreFull, StoreSlow,
     StoreShort, StoreDown,
+    // Retention.
+    ReallyFull, SettledWhileFull, ResumedAfterFull, PressureTold, GapByPolicy, GapTold, Expiring, Expired,
+    // Others' slowness.
+    PromptBesideHung,
     // The broker.
     Crash, CrashWithWritesQueued, Drained, Restored, UnsettledFull,
 }

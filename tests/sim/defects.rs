@@ -38,7 +38,7 @@ const fn machine(defect: Machine) -> Plan {
 }
 
 /// By the promise that is broken.
-const DEFECTS: [(&str, Plan); 31] = [
+const DEFECTS: [(&str, Plan); 38] = [
     ("P1", Plan::Store(Store::AnswerBeforeDurable)),
     ("P2", Plan::Broker(Broker::HubMissesPrefixes)),
     ("P2", machine(Machine::SnapshotForgetsLeased)),
@@ -50,6 +50,7 @@ const DEFECTS: [(&str, Plan); 31] = [
     ("P4", machine(Machine::LateAckRefused)),
     ("P4", machine(Machine::SeekKeepsTokens)),
     ("P4", Plan::Broker(Broker::BatchFailsWhole)),
+    ("P4", Plan::Broker(Broker::StreamOutOfOrder)),
     ("P5", machine(Machine::AttemptsNotPersisted)),
     ("P5", machine(Machine::DeadLetterTwice)),
     ("P5", machine(Machine::LossesNotCounted)),
@@ -67,7 +68,13 @@ const DEFECTS: [(&str, Plan); 31] = [
     ("P10", Plan::Broker(Broker::HopsNotCounted)),
     ("P11", Plan::Store(Store::TrimTooFar)),
     ("P11", Plan::Broker(Broker::SleepersIgnored)),
+    ("P11", Plan::Store(Store::ReserveForAll)),
+    ("P11", Plan::Broker(Broker::BacklogTooEager)),
+    ("P11", Plan::Broker(Broker::BacklogUntold)),
+    ("P11", Plan::Broker(Broker::PresenceIgnored)),
     ("P12", machine(Machine::UnsettledUnbounded)),
+    ("P12", Plan::Broker(Broker::PaceOfTheSlowest)),
+    ("P14", Plan::Broker(Broker::ReadSilent)),
     ("P14", machine(Machine::GapSilent)),
     ("P14", Plan::Store(Store::SilentGaps)),
 ];

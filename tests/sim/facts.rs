@@ -90,6 +90,7 @@ impl Ledger {
             self.interests.values_mut().filter(|interest| interest.name == name).for_each(|interest| interest.deleted = true);
             let interest = Interest::new(name, *incarnation, *start, decode_filter(filter), Some(config.clone()));
             self.interests.insert(*incarnation, interest);
+            self.present.insert(*incarnation, self.now());
             self.owners.entry(name.to_owned()).or_default().incarnation = Some(*incarnation);
             return;
         }
@@ -202,9 +203,7 @@ impl Ledger {
 
     fn gap(&mut self, interest: &mut Interest, from: u64, to: u64) {
         self.hit(Seen::GapRecorded);
-        let there = self.events.range(from..to).find(|(offset, stored)| !stored.lost && interest.is_open(**offset, &stored.head));
-        let there = there.map(|(&offset, _)| offset);
-        self.hold("P14", there.is_none(), || format!("{} is told that {from}..{to} is lost, but event {there:?} is there", interest.name));
+        self.gap_by_policy(interest, from, to);
         interest.gaps.push((from, to));
     }
 
@@ -283,6 +282,7 @@ impl Ledger {
             }
             Record::Deleted => {
                 self.hit(Seen::Deleted);
+                self.expired(interest);
                 interest.deleted = true;
                 if let Some(owner) = self.owners.get_mut(&interest.name) {
                     owner.incarnation = None;

@@ -19,6 +19,7 @@ use waypost_store::{EventHead, NewEvent};
 use crate::{
     coverage::{Coverage, Seen},
     interest::{Interest, Owner},
+    retention::Let,
 };
 
 /// A promise that does not hold.
@@ -88,6 +89,16 @@ pub(crate) struct Ledger {
     pub(crate) tokens: BTreeSet<Token>,
     pub(crate) partings: BTreeMap<u128, Parting>,
     pub(crate) draining_since: Option<u64>,
+    /// What retention let go, and told of.
+    pub(crate) let_go: Let,
+    /// Incarnations that the operator asked to delete.
+    pub(crate) ordered_deletions: BTreeSet<u64>,
+    /// When each subscription last had an open stream, or was created.
+    pub(crate) present: BTreeMap<u64, u64>,
+    /// Since when the store takes no events for want of space, by itself.
+    pub(crate) full_since: Option<u64>,
+    /// Since when the store has had no troubles but a want of space.
+    pub(crate) calm_since: Option<u64>,
     pub(crate) coverage: Coverage,
     pub(crate) broken: Option<Broken>,
     trace: u64,
@@ -145,6 +156,9 @@ impl Ledger {
         let last = self.events.last_key_value().map_or(0, |(&last, _)| last);
         self.hold("P1", offset > last, || format!("offset {offset} is not after {last}"));
         self.insert(offset, Stored { head: event.head.clone(), body: event.body.clone(), accepted_at, lost: false });
+        if event.head.event_type().starts_with("waypost.") {
+            self.system_event(event);
+        }
     }
 
     pub(crate) fn insert(&mut self, offset: u64, stored: Stored) {

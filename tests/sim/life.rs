@@ -37,9 +37,18 @@ pub(crate) const WINDOW: u64 = 20_000_000;
 pub(crate) const GRACE: Duration = Duration::from_millis(300);
 /// The most unsettled events of a subscription.
 pub(crate) const MAX_UNSETTLED: u32 = 24;
+/// What the store takes in all, and what of it is not for publishers: so little that a pause or an absence fills it.
+pub(crate) const CAP: u64 = 1024 * 1024;
+pub(crate) const RESERVE: u64 = 256 * 1024;
+/// How long settled events are kept, in microseconds.
+pub(crate) const SETTLED: u64 = 15_000_000;
+/// How long dead letters are kept, in microseconds.
+pub(crate) const DEAD_LETTERS: u64 = 45_000_000;
 
 pub(crate) fn disk(defect: Option<waypost_store::testing::Defect>) -> MemoryDisk {
     MemoryDisk::new(MemoryConfig {
+        cap: CAP,
+        reserve: RESERVE,
         segment_bytes: 8 * 1024,
         sync_delay: Duration::from_millis(3),
         sparse: true,
@@ -54,8 +63,8 @@ fn settings() -> Settings {
         delivery: DeliverySettings { resume_grace: GRACE, max_unsettled: MAX_UNSETTLED },
         registry: RegistryLimits { max_subscriptions: 100, max_sessions: 100 },
         retention: RetentionRules {
-            settled: Duration::from_secs(15),
-            dead_letters: Duration::from_secs(3_600),
+            settled: Duration::from_micros(SETTLED),
+            dead_letters: Duration::from_micros(DEAD_LETTERS),
             quarantine: Duration::from_secs(3_600),
             interval: Duration::from_secs(1),
         },

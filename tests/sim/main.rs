@@ -15,8 +15,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `world`, `life`, `run` | the step loop, one life of the broker, one seed |
-//! | `publishers`, `agents`, `settlements`, `streams`, `operator`, `specs` | who is around the broker |
-//! | `ledger`, `interest`, `facts`, `checks`, `witness` | what is known to be durable, and what must follow |
+//! | `publishers`, `agents`, `settlements`, `streams`, `readers`, `operator`, `specs` | who is around the broker |
+//! | `ledger`, `interest`, `facts`, `checks`, `retention`, `witness` | what is known to be durable, and what must follow |
 //! | `coverage` | what the runs went through |
 //! | `defects` | what is broken on purpose, and must be noticed |
 //! | `panics` | panics of tasks |
@@ -33,7 +33,10 @@ mod ledger;
 mod life;
 mod operator;
 mod panics;
+mod pipeline;
 mod publishers;
+mod readers;
+mod retention;
 mod run;
 mod settlements;
 mod specs;
@@ -45,7 +48,7 @@ use defects::Plan;
 use run::{Outcome, run, run_many};
 
 /// How many seeds are run, and how many steps of each, unless told otherwise.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 300;
 const STEPS: u64 = 10_000;
 
 fn variable(name: &str) -> Option<u64> {

@@ -109,6 +109,7 @@ impl Operator {
     }
 
     fn delete(&mut self, life: &Life, ledger: &SharedLedger, incarnation: u64, name: &str) {
+        lock(ledger).ordered_deletions.insert(incarnation);
         let request = v1::DeleteSubscriptionRequest { name: name.to_owned(), incarnation: format!("{incarnation:016x}") };
         let service = Arc::clone(&life.subscriptions);
         let handle = tokio::spawn(async move { service.delete_subscription(Request::new(request)).await.map(|_| 1) });

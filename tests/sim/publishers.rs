@@ -14,10 +14,13 @@ use crate::{
     coverage::Seen,
     ledger::{Ledger, SharedLedger, lock},
     life::{Life, WINDOW},
+    pipeline::Pipeline,
+    specs::PROMPT_TYPE,
 };
 
 /// The types of the simulation. The rare one is for subscriptions that are idle for long.
-const TYPES: [&str; 8] = ["sim.a.One", "sim.a.One", "sim.a.Two", "sim.a.Two", "sim.b.One", "sim.b.One", "sim.b.Two", "sim.rare.One"];
+const TYPES: [&str; 9] =
+    ["sim.a.One", "sim.a.One", "sim.a.Two", "sim.a.Two", "sim.b.One", "sim.b.One", "sim.b.Two", "sim.rare.One", PROMPT_TYPE];
 
 /// An id that was used.
 struct Sent {
@@ -37,8 +40,11 @@ enum Manner {
     Changed,
 }
 
+/// What is published, and which of the ids that were used it has.
+type Item = (Manner, Option<usize>, wire::Event);
+
 struct Call {
-    items: Vec<(Manner, Option<usize>, wire::Event)>,
+    items: Vec<Item>,
     handle: JoinHandle<Result<Response<PublishResponse>, Status>>,
 }
 
@@ -46,11 +52,15 @@ pub(crate) struct Publisher {
     source: String,
     sent: Vec<Sent>,
     calls: Vec<Call>,
+    /// It publishes in a stream.
+    streams: bool,
+    pipeline: Option<Pipeline<Vec<Item>>>,
 }
 
 impl Publisher {
     pub(crate) fn new(number: usize) -> Self {
-        Self { source: format!("agents/p{number}"), sent: Vec::new(), calls: Vec::new() }
+        let source = format!("agents/p{number}");
+        Self { source, sent: Vec::new(), calls: Vec::new(), streams: number == 2, pipeline: None }
     }
 
     /// An id that was used, for an output that must be refused.
@@ -63,19 +73,22 @@ impl Publisher {
     }
 
     pub(crate) fn publish(&mut self, life: &Life, rng: &mut Rng) {
-        if self.calls.len() >= 4 {
+        if self.calls.len() + self.pipeline.as_ref().map_or(0, Pipeline::waiting) >= 6 {
             return;
         }
         let count = if rng.u8(0..10) == 0 { rng.usize(2..8) } else { 1 };
         let items: Vec<_> = (0..count).map(|_| self.item(rng)).collect();
         let request = items.iter().map(|(_, _, event)| wire::PublishItem { event: Some(event.clone()), cause_token: bytes::Bytes::new() });
         let request = wire::PublishRequest { items: request.collect() };
+        if self.streams {
+            return self.pipeline.get_or_insert_with(|| Pipeline::open(life)).send(request.items, items);
+        }
         let agents = Arc::clone(&life.agents);
         let handle = tokio::spawn(async move { agents.publish(Request::new(request)).await });
         self.calls.push(Call { items, handle });
     }
 
-    fn item(&mut self, rng: &mut Rng) -> (Manner, Option<usize>, wire::Event) {
+    fn item(&mut self, rng: &mut Rng) -> Item {
         let again = rng.u8(0..100);
         let recent = self.sent.len().saturating_sub(40);
         let index = (recent < self.sent.len()).then(|| rng.usize(recent..self.sent.len())).filter(|&index| !self.sent[index].in_flight);
@@ -130,6 +143,36 @@ impl Publisher {
             };
             self.answered(items, answer.map(Response::into_inner), &mut lock(ledger));
         }
+        self.collect_stream(ledger);
+    }
+
+    /// In a stream what the store does not take is refused item by item.
+    fn collect_stream(&mut self, ledger: &SharedLedger) {
+        let Some(pipeline) = &mut self.pipeline else { return };
+        let (answers, end) = pipeline.collect(ledger);
+        let mut ledger = lock(ledger);
+        for (items, results) in answers {
+            ledger.hold("P4", results.len() == items.len(), || "a request of a stream was not answered item by item".to_owned());
+            for ((manner, index, event), result) in items.into_iter().zip(results) {
+                let refused = match &result.result {
+                    Some(publish_result::Result::Refused(refusal)) => Some(refusal.reason()),
+                    _ => None,
+                };
+                match refused {
+                    Some(ErrorReason::StoreFull | ErrorReason::OutcomeUnknown) => {
+                        ledger.hit(Seen::RefusedInStream);
+                        self.unanswered(&[(manner, index, event)]);
+                    }
+                    _ => {
+                        ledger.hit(Seen::PublishedInStream);
+                        self.item_answered(manner, index, &event, result.result, &mut ledger);
+                    }
+                }
+            }
+        }
+        if let Some(status) = end {
+            ledger.hold("P1", false, || format!("a publish stream ended with {status:?}"));
+        }
     }
 
     /// The process that was asked is gone.
@@ -137,9 +180,12 @@ impl Publisher {
         for call in std::mem::take(&mut self.calls) {
             self.unanswered(&call.items);
         }
+        for items in self.pipeline.take().into_iter().flat_map(Pipeline::into_open) {
+            self.unanswered(&items);
+        }
     }
 
-    fn unanswered(&mut self, items: &[(Manner, Option<usize>, wire::Event)]) {
+    fn unanswered(&mut self, items: &[Item]) {
         for &(_, index, _) in items {
             if let Some(sent) = index.map(|index| &mut self.sent[index]) {
                 (sent.unknown, sent.in_flight) = (true, false);
@@ -147,7 +193,7 @@ impl Publisher {
         }
     }
 
-    fn answered(&mut self, items: Vec<(Manner, Option<usize>, wire::Event)>, answer: Result<PublishResponse, Status>, ledger: &mut Ledger) {
+    fn answered(&mut self, items: Vec<Item>, answer: Result<PublishResponse, Status>, ledger: &mut Ledger) {
         let response = match answer {
             Ok(response) => response,
             Err(status) => {

@@ -59,6 +59,9 @@ impl Agent {
             }
         }
         self.drained_at = now;
+        if let Some(incarnation) = self.incarnation.filter(|_| self.stream.as_ref().is_some_and(|stream| stream.is_opened)) {
+            ledger.present.insert(incarnation, now);
+        }
         self.check_replaced(ledger);
     }
 
@@ -67,8 +70,7 @@ impl Agent {
         if self.stream.as_ref().is_none_or(|stream| !stream.is_opened) {
             return;
         }
-        // An ephemeral subscription is found again by what is held, so two may be open that hold nothing in common.
-        let Some(mut old) = self.replaced.take().filter(|_| self.name.is_some()) else { return };
+        let Some(mut old) = self.replaced.take() else { return };
         loop {
             match next(&mut old) {
                 Next::Message(_) => {}
@@ -130,10 +132,13 @@ impl Agent {
         }
         let incarnation = u64::from_str_radix(&opened.incarnation, 16).unwrap_or(0);
         self.incarnation = Some(incarnation);
+        ledger.present.insert(incarnation, ledger.now());
         if self.name.is_none() && !ledger.interests.contains_key(&incarnation) {
             let filter = opened.spec.and_then(|spec| spec.filter).unwrap_or_default();
             let filter = decode_filter(&filter.encode_to_vec());
-            ledger.interests.insert(incarnation, Interest::new("", incarnation, opened.start_offset, filter, None));
+            // Of a stream that was replaced before it was heard of, nobody knows where it began.
+            let from = if opened.created { opened.start_offset } else { 0 };
+            ledger.interests.insert(incarnation, Interest::new("", incarnation, from, filter, None));
         }
         let is_durable = ledger.interests.contains_key(&incarnation);
         ledger.hold("P4", is_durable, || format!("a stream of {:?} is open, and there was no such subscription", self.name));

@@ -31,6 +31,8 @@ impl EventStore for Witness {
             let work = tokio::spawn(async move {
                 let answer = inner.append(now, events.clone()).await;
                 let mut ledger = lock(&ledger);
+                let is_new = |place: &&Appended| place.duplicate.is_none();
+                ledger.appended(answer.as_ref().map(|places| places.iter().filter(is_new).count()));
                 for (event, place) in events.iter().zip(answer.as_deref().unwrap_or_default()) {
                     if place.duplicate.is_none() {
                         ledger.stored(place.offset, place.accepted_at, event);
@@ -48,7 +50,10 @@ impl EventStore for Witness {
             lock(&ledger).begun(&commit);
             let work = tokio::spawn(async move {
                 let answer = inner.commit(now, commit.clone()).await;
-                lock(&ledger).committed(&commit, answer.as_deref().ok());
+                let mut ledger = lock(&ledger);
+                ledger.reserved(&commit, answer.as_ref().err());
+                ledger.committed(&commit, answer.as_deref().ok());
+                drop(ledger);
                 answer
             });
             work.await.unwrap_or_else(|_| Err(AppendError::Unknown("the process ends".into()).into()))

@@ -18,17 +18,21 @@ use crate::{
     agents::Agent,
     coverage::Seen,
     defects::Plan,
-    ledger::{Broken, SharedLedger, lock},
-    life::{self, Life, MAX_UNSETTLED},
+    ledger::{Broken, Ledger, SharedLedger, lock},
+    life::{self, DEAD_LETTERS, Life, MAX_UNSETTLED, SETTLED},
     operator::{Operator, named},
     panics,
     publishers::Publisher,
+    readers::Reader,
     settlements,
-    specs::NAMES,
+    specs::{NAMES, PROMPT},
 };
 
 /// When it all begins, in microseconds since the Unix epoch.
 pub(crate) const BEGINNING: u64 = 1_800_000_000_000_000;
+
+/// How long the last troubles of the store may show after their end.
+const SETTLES_DOWN: u64 = 1_500_000;
 
 /// Why a life of the broker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +51,22 @@ pub(crate) struct World {
     key: TokenKey,
     agents: Vec<Agent>,
     publishers: Vec<Publisher>,
+    readers: Vec<Reader>,
     operator: Operator,
     draining: Option<JoinHandle<()>>,
     now: u64,
     pub(crate) step: u64,
     steps: u64,
     troubled_until: u64,
+    /// Calls of the store may be slow, or fail.
+    is_rough: bool,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, steps: u64, plan: Plan) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let names = NAMES.iter().flat_map(|&name| [Some(name), Some(name)]).chain([Some(NAMES[0]), None, None]);
+        // Two for most; nobody else keeps up those that are left alone.
+        let names = NAMES.into_iter().chain(NAMES[..5].iter().copied()).map(Some).chain([Some(NAMES[0]), None, None, Some(PROMPT)]);
         let agents = names.map(|name| Agent::new(name, &mut rng)).collect();
         let ledger = SharedLedger::default();
         Self {
@@ -67,12 +75,14 @@ impl World {
             key: TokenKey::new(&rng.u128(..).to_le_bytes()),
             agents,
             publishers: (0..3).map(Publisher::new).collect(),
+            readers: (0..2).map(|_| Reader::default()).collect(),
             operator: Operator::default(),
             draining: None,
             now: BEGINNING,
             step: 0,
             steps,
             troubled_until: 0,
+            is_rough: false,
             ledger,
             rng,
         }
@@ -86,7 +96,7 @@ impl World {
     pub(crate) async fn live(&mut self) -> End {
         let entropy = self.rng.u64(..);
         let life = Life::start(&self.disk, &self.faults, &self.ledger, &self.key, self.now, entropy).await;
-        lock(&self.ledger).draining_since = None;
+        lock(&self.ledger).begin_life();
         while self.step < self.steps {
             self.step += 1;
             if self.crashes(&life) {
@@ -128,6 +138,7 @@ impl World {
         self.draining = None;
         self.operator.cut_off();
         self.publishers.iter_mut().for_each(Publisher::cut_off);
+        self.readers.iter_mut().for_each(Reader::cut_off);
         let mut ledger = lock(&self.ledger);
         self.agents.iter_mut().for_each(|agent| agent.cut_off(&mut ledger));
         End::Restart
@@ -143,6 +154,10 @@ impl World {
                 300..318 => self.operator.act(life, &mut self.rng, &self.ledger),
                 318..325 => self.weather(life),
                 325..327 => self.damage(),
+                328..350 => {
+                    let index = self.rng.usize(..self.readers.len());
+                    self.readers[index].act(life, &mut self.rng, &self.ledger);
+                }
                 327 if self.draining.is_none() && self.rng.u8(0..6) == 0 => self.drain(life),
                 _ => {
                     let index = self.rng.usize(..self.agents.len());
@@ -150,6 +165,9 @@ impl World {
                     self.agents[index].act(life, &mut self.rng, &self.ledger, taken);
                 }
             }
+        }
+        for agent in self.agents.iter_mut().filter(|agent| agent.name == Some(PROMPT)) {
+            agent.act(life, &mut self.rng, &self.ledger, None);
         }
     }
 
@@ -163,6 +181,7 @@ impl World {
             _ => Odds::rough(),
         };
         self.faults.set_odds(odds);
+        self.is_rough = odds.slow > 0;
         self.troubled_until = life.clock.now() + self.rng.u64(50_000..2_000_000);
         match self.rng.u8(0..8) {
             0 => self.faults.set_full(true),
@@ -222,6 +241,10 @@ impl World {
         for publisher in &mut self.publishers {
             publisher.collect(&self.ledger).await;
         }
+        for reader in &mut self.readers {
+            reader.collect(&self.ledger).await;
+        }
+        self.look_for_prompt(now);
         self.operator.collect(&self.ledger).await;
         if self.step.is_multiple_of(16) {
             self.inspect(life);
@@ -260,6 +283,18 @@ impl World {
         }
     }
 
+    /// P12: nobody is slowed down by others.
+    fn look_for_prompt(&self, now: u64) {
+        let mut ledger = lock(&self.ledger);
+        let is_calm = !self.is_rough && now >= self.troubled_until && ledger.draining_since.is_none();
+        ledger.calm_since = is_calm.then(|| ledger.calm_since.unwrap_or(now + SETTLES_DOWN));
+        let hung = self.agents.iter().filter(|agent| agent.is_deaf(now) && agent.stream.is_some()).count();
+        let prompt = self.agents.iter().find(|agent| agent.name == Some(PROMPT));
+        if let Some((incarnation, since)) = prompt.and_then(Agent::prompt_since) {
+            ledger.check_prompt(incarnation, since, hung);
+        }
+    }
+
     /// P12: what a subscription keeps in memory is bounded.
     fn inspect(&self, life: &Life) {
         for handle in life.broker.registry.list().into_iter().filter(|handle| handle.is_running()) {
@@ -278,20 +313,38 @@ impl World {
     /// P2: with willing agents and a healthy store everything is settled.
     async fn finish(&mut self, life: &Life) {
         self.faults.set_odds(Odds::default());
+        self.is_rough = false;
         self.lift();
         if self.draining.is_some() {
             return;
         }
         for agent in &mut self.agents {
-            (agent.willing, agent.deaf_until) = (true, 0);
+            agent.be_willing();
         }
         self.settle_all(life).await;
+        self.recover(life).await;
         // Once more from rest: whoever waits must be woken.
         for publisher in &mut self.publishers {
             (0..4).for_each(|_| publisher.publish(life, &mut self.rng));
         }
         rest(Duration::from_millis(100)).await;
         self.settle_all(life).await;
+    }
+
+    /// P11: with everything settled the store takes events again, and what went is told.
+    async fn recover(&mut self, life: &Life) {
+        let until = life.clock.now() + DEAD_LETTERS + 2 * SETTLED;
+        let is_due = |ledger: &Ledger| ledger.full_since.is_some() || ledger.untold().is_some();
+        while life.clock.now() < until && self.broken().is_none() && is_due(&lock(&self.ledger)) {
+            self.publishers[0].publish(life, &mut self.rng);
+            rest(Duration::from_millis(500)).await;
+            self.look(life).await;
+        }
+        let mut ledger = lock(&self.ledger);
+        let full = ledger.full_since;
+        ledger.hold("P11", full.is_none(), || format!("the store is full since {full:?}, though everything is settled"));
+        let untold = ledger.untold();
+        ledger.hold("P11", untold.is_none(), || format!("nobody was told that {untold:?}"));
     }
 
     async fn settle_all(&mut self, life: &Life) {

@@ -77,6 +77,8 @@ pub struct Status {
     pub leased: usize,
     /// Those of them that could be handed out now.
     pub ready: usize,
+    /// Those of them that wait for nothing but another of their ordering key (P8).
+    pub blocked: usize,
     /// Dead letters that are not on their way again.
     pub dead_letters: usize,
     /// Sessions, those whose stream is broken included.
@@ -201,6 +203,7 @@ impl Subscription {
             unsettled: self.state.unsettled.len(),
             leased: self.state.unsettled.load().events,
             ready: self.state.unsettled.ready(),
+            blocked: self.state.unsettled.blocked(),
             dead_letters: self.state.dead_letters.len(),
             sessions: self.sessions.iter().count(),
             full: self.is_full(),

@@ -91,6 +91,8 @@ impl Lane {
 struct Index {
     ordered: bool,
     ready: Sorted<Offset>,
+    /// Events that could be handed out if each were alone: those that are ready, and those behind another of their key.
+    free: usize,
     timers: Sorted<(Time, Offset)>,
     held: BTreeMap<SessionId, (Sorted<Offset>, u64)>,
     load: Load,
@@ -101,23 +103,29 @@ struct Index {
 /// Where the indexes have an event. By default nowhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
+    /// Whether it could be handed out if it were alone.
+    free: bool,
     timer: Option<Time>,
     held: Option<(SessionId, u64)>,
-    /// Its lane, and whether it could be handed out if it were alone there.
-    lane: Option<(u64, bool)>,
-    /// Whether it could be handed out, if it has no lane.
-    ready: bool,
+    /// The ordering key, if keys are kept in order.
+    lane: Option<u64>,
     history_bytes: usize,
+}
+
+impl Place {
+    /// Whether it could be handed out, without a lane that decides about it.
+    fn is_ready(&self) -> bool {
+        self.free && self.lane.is_none()
+    }
 }
 
 impl Index {
     fn place(&self, entry: &Entry) -> Place {
-        let lane = entry.key.filter(|_| self.ordered).map(|key| (key, entry.is_free()));
         Place {
+            free: entry.is_free(),
             timer: entry.timer(),
             held: entry.lease.map(|lease| (lease.session, u64::from(entry.bytes))),
-            lane,
-            ready: lane.is_none() && entry.is_free(),
+            lane: entry.key.filter(|_| self.ordered),
             history_bytes: entry.history_bytes(),
         }
     }
@@ -146,27 +154,28 @@ impl Index {
             self.let_go(offset, from.held);
             self.hold(offset, to.held);
         }
-        if from.ready != to.ready {
-            if to.ready {
+        if from.is_ready() != to.is_ready() {
+            if to.is_ready() {
                 self.ready.insert(offset);
             } else {
                 self.ready.remove(&offset);
             }
         }
-        if (from.lane, from.held.is_some()) != (to.lane, to.held.is_some()) {
-            if let Some((key, _)) = from.lane {
+        if (from.lane, from.free, from.held.is_some()) != (to.lane, to.free, to.held.is_some()) {
+            if let Some(key) = from.lane {
                 self.change_lane(key, |lane| {
                     lane.events.remove(&offset);
                     lane.outstanding -= usize::from(from.held.is_some());
                 });
             }
-            if let Some((key, free)) = to.lane {
+            if let Some(key) = to.lane {
                 self.change_lane(key, |lane| {
-                    lane.events.insert(offset, free);
+                    lane.events.insert(offset, to.free);
                     lane.outstanding += usize::from(to.held.is_some());
                 });
             }
         }
+        self.free = self.free - usize::from(from.free) + usize::from(to.free);
         self.history_bytes = self.history_bytes - from.history_bytes + to.history_bytes;
     }
 
@@ -284,6 +293,11 @@ impl Unsettled {
 
     pub(crate) fn ready(&self) -> usize {
         self.index.ready.len()
+    }
+
+    /// How many wait for nothing but another of their key.
+    pub(crate) fn blocked(&self) -> usize {
+        self.index.free - self.index.ready.len()
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Time> {

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use waypost_delivery::{Subscription, Time};
-use waypost_store::BoxFuture;
+use waypost_store::{BoxFuture, ReadError, Table};
 
 use super::{
     Command, Settled, Shared,
@@ -43,10 +43,11 @@ enum Stopped {
 
 async fn live(shared: Arc<Shared>, handle: Arc<Handle>, mut core: Option<Box<Core>>, mut commands: mpsc::Receiver<Command>) {
     let mut left = Vec::new();
+    let mut is_lost = false;
     loop {
         let loaded = match core.take() {
             Some(core) => Ok(core),
-            None => load(&shared, &handle).await,
+            None => load(&shared, &handle, is_lost).await,
         };
         let loaded = match loaded {
             Ok(loaded) => loaded,
@@ -64,6 +65,7 @@ async fn live(shared: Arc<Shared>, handle: Arc<Handle>, mut core: Option<Box<Cor
                 if handle.is_ephemeral() {
                     return end_for_good(&handle, End::Deleted, commands, left).await;
                 }
+                is_lost = true;
                 sleep(limits::STORE_RETRY).await;
             }
             Stopped::Deleted => return end_for_good(&handle, End::Deleted, commands, left).await,
@@ -91,8 +93,8 @@ enum End {
     Failed(String),
 }
 
-/// Claims a subscription and restores its machine, as often as it takes.
-async fn load(shared: &Shared, handle: &Handle) -> Result<Box<Core>, End> {
+/// Claims a subscription and restores its machine, as often as it takes. `is_lost`: what became of a commit is not known.
+async fn load(shared: &Shared, handle: &Handle, is_lost: bool) -> Result<Box<Core>, End> {
     loop {
         let claimed = match shared.store.claim(&handle.name).await {
             Ok(claimed) => claimed,
@@ -102,6 +104,12 @@ async fn load(shared: &Shared, handle: &Handle) -> Result<Box<Core>, End> {
                 continue;
             }
         };
+        // Under the claim, so that the commit can change nothing any more.
+        if is_lost && let Err(error) = read_info(shared, handle).await {
+            tracing::warn!(subscription = &*handle.name, %error, "the row of a subscription could not be read; trying again");
+            sleep(limits::STORE_RETRY).await;
+            continue;
+        }
         let (now, tail) = (shared.clock.time(), *shared.store.tail().borrow());
         let records = claimed.records.iter().map(|record| &record[..]);
         return match Subscription::restore(now, claimed.claim.epoch, tail, records) {
@@ -113,6 +121,18 @@ async fn load(shared: &Shared, handle: &Handle) -> Result<Box<Core>, End> {
             }
         };
     }
+}
+
+/// What is kept about a subscription, as the store has it. The time of its last session is not taken back: it is written aside.
+async fn read_info(shared: &Shared, handle: &Handle) -> Result<(), ReadError> {
+    let rows = shared.store.scan(Table::Subscriptions, handle.name.as_bytes(), 1).await?;
+    // None: it was deleted, as its records say. One that cannot be read was written by nobody of this version.
+    let found = rows.first().filter(|row| row.key == handle.name.as_bytes()).and_then(|row| Info::read(row).ok());
+    if let Some((_, _, info)) = found.filter(|&(_, incarnation, _)| incarnation == handle.incarnation) {
+        let last_session_at = info.last_session_at.max(handle.info().last_session_at);
+        handle.set_info(Info { last_session_at, ..info });
+    }
+    Ok(())
 }
 
 /// Answers what is still asked.

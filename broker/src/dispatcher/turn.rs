@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use tokio::time::sleep;
 use waypost_delivery::{
     Commit, CommitPlan, Deliver, Input, NotDone, Output, Outputs, Record, Refusal, RevokeReason, SessionId, StreamId, Subscription, Time,
     Token,
@@ -32,6 +33,7 @@ use crate::{
     envelope,
     error::Fault,
     grpc::convert,
+    limits,
     registry::Handle,
     token::TokenMint,
 };
@@ -343,7 +345,7 @@ impl Dispatcher {
         }
     }
 
-    fn connect(&mut self, connect: Box<Connect>) {
+    fn connect(&mut self, mut connect: Box<Connect>) {
         let fault = if self.draining || self.shared.is_draining() {
             draining()
         } else if !self.sessions.has_room(connect.session, connect.max_sessions) {
@@ -353,6 +355,8 @@ impl Dispatcher {
         } else {
             let (session, stream, limits) = (connect.session, connect.stream, connect.limits);
             let held = connect.held.iter().map(|(held, _)| *held).collect();
+            connect.opened.spec = Some(self.handle.info().spec.proto().clone());
+            connect.opened.paused = self.machine.status().paused;
             self.sessions.opening(connect);
             return self.input(Input::Connect { session, stream, limits, held });
         };
@@ -392,10 +396,16 @@ fn is_deletion(plan: &CommitPlan) -> bool {
 /// Of a redriven event the dead letter has the bytes; the log may have let them go.
 async fn fetch(store: &dyn EventStore, incarnation: u64, deliver: &Deliver) -> Option<StoredEvent> {
     let offset = deliver.token.offset;
-    if deliver.redriven {
-        let row = dead_letters::find(store, DeadLetterKey { incarnation, offset }).await;
-        if let Some(event) = row.ok().flatten().and_then(|row| row.event()) {
-            return Some(event);
+    while deliver.redriven {
+        match dead_letters::find(store, DeadLetterKey { incarnation, offset }).await {
+            Ok(row) => match row.and_then(|row| row.event()) {
+                Some(event) => return Some(event),
+                None => break,
+            },
+            Err(error) => {
+                tracing::warn!(%error, offset, "reading a dead letter failed; trying again");
+                sleep(limits::STORE_RETRY).await;
+            }
         }
     }
     reader::fetch(store, offset).await

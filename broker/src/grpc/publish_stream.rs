@@ -21,6 +21,7 @@ use waypost_proto::{v1, wire};
 use super::publish::{check_count, result};
 use crate::{
     broker::Broker,
+    defect::{self, Defect},
     error::Fault,
     limits,
     publisher::{Prepared, Published},
@@ -133,6 +134,11 @@ impl PublishStream {
     fn answer(&mut self) -> Option<v1::PublishStreamResponse> {
         let (mut answers, mut bytes) = (Vec::new(), 0);
         while bytes < limits::MAX_RESPONSE_BYTES / 4 {
+            if defect::is_on(Defect::StreamOutOfOrder)
+                && let Some(known) = self.appends.iter().position(|append| append.results.is_some())
+            {
+                self.appends.swap(0, known);
+            }
             let Some(Append { requests, results, .. }) = self.appends.pop_front_if(|append| append.results.is_some()) else { break };
             let mut results = results.into_iter().flatten().map(result);
             for (sequence, count) in requests {

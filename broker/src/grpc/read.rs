@@ -17,6 +17,7 @@ use waypost_store::{GapCause, Offset, ReadBatch, ReadLimits, Selection};
 use super::{convert::stored_event, subscribe::heartbeat};
 use crate::{
     broker::Broker,
+    defect::{self, Defect},
     error::{Fault, Violation},
     filter::Filter,
     limits,
@@ -152,6 +153,9 @@ impl Reader {
     }
 
     async fn gap(&self, gap: &waypost_store::Gap, end: Offset) -> Result<(), Ended> {
+        if defect::is_on(Defect::ReadSilent) {
+            return Ok(());
+        }
         let reason = match gap.cause {
             GapCause::Trimmed => v1::GapReason::BeforeEarliest,
             GapCause::Damaged => v1::GapReason::Corruption,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use waypost_delivery::{Candidate, Held, SessionId, SessionLimits};
-use waypost_proto::v1;
+use waypost_proto::v1::{self, ErrorReason};
 
 use super::convert::{duration, incarnation, proto_duration, session_id, session_text, timestamp};
 use crate::{
@@ -31,15 +31,16 @@ pub(super) async fn subscribe(broker: &Broker, request: v1::SubscribeRequest, pe
         return Err(Fault::invalid("held_tokens", text));
     }
     let asked = request.spec.clone().unwrap_or_default();
-    let (handle, created) = if request.subscription.is_empty() {
-        (ephemeral(broker, &request, &asked).await?, true)
-    } else {
-        broker.registry.open_or_create(&request.subscription, &asked, must_exist).await?
-    };
-    connect(broker, &handle, Call { request, session, limits, interval, peer, created }).await
+    let call = Call { request, session, limits, interval, peer, created: true };
+    if call.request.subscription.is_empty() {
+        return ephemeral(broker, call, &asked).await;
+    }
+    let (handle, created) = broker.registry.open_or_create(&call.request.subscription, &asked, must_exist).await?;
+    connect(broker, &handle, Call { created, ..call }).await
 }
 
 /// What was asked, checked.
+#[derive(Clone)]
 struct Call {
     request: v1::SubscribeRequest,
     session: SessionId,
@@ -51,12 +52,11 @@ struct Call {
 
 async fn connect(broker: &Broker, handle: &Arc<Handle>, call: Call) -> Result<SubscribeStream, Fault> {
     let shared = broker.registry.shared();
-    let info = handle.info();
     let opened = v1::Opened {
         session_id: session_text(call.session),
         incarnation: incarnation(handle.incarnation),
         start_offset: 0,
-        spec: Some(info.spec.proto().clone()),
+        spec: None,
         session_limits: Some(v1::SessionLimits {
             max_outstanding: Some(call.limits.max_outstanding),
             max_outstanding_bytes: Some(call.limits.max_outstanding_bytes),
@@ -67,7 +67,7 @@ async fn connect(broker: &Broker, handle: &Arc<Handle>, call: Call) -> Result<Su
         heartbeat_interval: Some(proto_duration(call.interval)),
         resume_grace: Some(proto_duration(shared.settings.resume_grace)),
         server_time: Some(timestamp(broker.clock.now())),
-        paused: info.paused,
+        paused: false,
     };
     let (held, unknown) = held(broker, handle, &call.request.held_tokens).await?;
     let stream = shared.next_stream();
@@ -94,14 +94,20 @@ async fn connect(broker: &Broker, handle: &Arc<Handle>, call: Call) -> Result<Su
     Ok(responses)
 }
 
-/// An ephemeral subscription lives as long as its session: one that comes back with what it holds finds it again.
-async fn ephemeral(broker: &Broker, request: &v1::SubscribeRequest, asked: &v1::SubscriptionSpec) -> Result<Arc<Handle>, Fault> {
-    let tokens = request.held_tokens.iter().filter_map(|token| broker.tokens.open(token).ok());
-    let before = tokens.filter_map(|token| broker.registry.by_incarnation(token.incarnation));
-    match before.filter(|handle| handle.is_ephemeral() && !handle.is_deleted()).last() {
-        Some(handle) => Ok(handle),
-        None => broker.registry.create_ephemeral(asked).await,
+/// An ephemeral subscription lives as long as its session: another stream of the session finds it, and so does what the session holds.
+async fn ephemeral(broker: &Broker, call: Call, asked: &v1::SubscriptionSpec) -> Result<SubscribeStream, Fault> {
+    let tokens = call.request.held_tokens.iter().filter_map(|token| broker.tokens.open(token).ok());
+    let held = tokens.filter_map(|token| broker.registry.by_incarnation(token.incarnation));
+    let before = held.filter(|handle| handle.is_ephemeral()).last().or_else(|| broker.registry.by_session(call.session));
+    if let Some(handle) = before {
+        match connect(broker, &handle, Call { created: false, ..call.clone() }).await {
+            // It was just ending.
+            Err(fault) if fault.reason == ErrorReason::SubscriptionNotFound => {}
+            result => return result,
+        }
     }
+    let handle = broker.registry.create_ephemeral(call.session, asked).await?;
+    connect(broker, &handle, call).await
 }
 
 type HeldTokens = (Vec<(Held, bytes::Bytes)>, Vec<bytes::Bytes>);

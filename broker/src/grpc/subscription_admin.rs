@@ -44,6 +44,8 @@ impl SubscriptionAdmin {
     }
 
     async fn show(&self, handle: &Arc<Handle>) -> Result<v1::Subscription, Fault> {
+        let inspection = handle.inspect(self.broker.registry.shared()).await;
+        // After it: on an unknown outcome it waits until it is known what is in force.
         let info = handle.info();
         let mut shown = v1::Subscription {
             name: handle.name.to_string(),
@@ -53,7 +55,7 @@ impl SubscriptionAdmin {
             last_session_at: info.last_session_at.map(timestamp),
             ..v1::Subscription::default()
         };
-        match handle.inspect(self.broker.registry.shared()).await {
+        match inspection {
             Ok(inspection) => {
                 let status = inspection.status;
                 let state = if status.paused { v1::SubscriptionState::Paused } else { v1::SubscriptionState::Active };
@@ -88,8 +90,8 @@ impl SubscriptionAdmin {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Ok(v1::SubscriptionStats {
             leased: count(status.leased),
-            backing_off: count(status.unsettled.saturating_sub(status.leased + status.ready)),
-            blocked: 0,
+            backing_off: count(status.unsettled.saturating_sub(status.leased + status.ready + status.blocked)),
+            blocked: count(status.blocked),
             ready: count(status.ready),
             lag: store.tail().borrow().saturating_sub(status.frontier),
             oldest_unsettled_at: oldest,

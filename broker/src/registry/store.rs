@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use tokio::sync::{Mutex, MutexGuard};
-use waypost_delivery::Subscription;
+use waypost_delivery::{SessionId, Subscription};
 use waypost_proto::v1::{self, ErrorReason, start_position::Position};
 use waypost_store::{Commit, Offset, ReadError, Table};
 
@@ -38,7 +38,9 @@ pub struct Registry {
     limits: RegistryLimits,
     by_name: DashMap<Arc<str>, Arc<Handle>>,
     by_incarnation: DashMap<u64, Arc<Handle>>,
-    /// Creations, deletions and seeks go one at a time, and none while retention looks who needs what.
+    /// Those without a name, by the session that made each.
+    by_session: DashMap<SessionId, Arc<Handle>>,
+    /// Administrative changes go one at a time, and none while retention looks who needs what.
     changing: Mutex<()>,
 }
 
@@ -67,7 +69,15 @@ impl Registry {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(shared: Arc<Shared>, entropy: Arc<Entropy>, limits: RegistryLimits) -> Result<Self, OpenError> {
-        let registry = Self { shared, entropy, limits, by_name: DashMap::new(), by_incarnation: DashMap::new(), changing: Mutex::new(()) };
+        let registry = Self {
+            shared,
+            entropy,
+            limits,
+            by_name: DashMap::new(),
+            by_incarnation: DashMap::new(),
+            by_session: DashMap::new(),
+            changing: Mutex::new(()),
+        };
         let mut from = Vec::new();
         loop {
             let rows = registry.shared.store.scan(Table::Subscriptions, &from, SCAN).await?;
@@ -90,6 +100,12 @@ impl Registry {
         self.by_incarnation.insert(handle.incarnation, Arc::clone(handle));
     }
 
+    /// Takes out one that is gone, also if nobody heard what became of its deletion.
+    fn remove(&self, handle: &Handle) {
+        self.by_name.remove_if(&handle.name, |_, other| other.incarnation == handle.incarnation);
+        self.by_incarnation.remove(&handle.incarnation);
+    }
+
     /// What the dispatchers share.
     #[must_use]
     pub fn shared(&self) -> &Arc<Shared> {
@@ -105,19 +121,30 @@ impl Registry {
     /// The named subscription, if there is one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Handle>> {
-        self.by_name.get(name).map(|handle| Arc::clone(&handle))
+        let handle = self.by_name.get(name).map(|handle| Arc::clone(&handle))?;
+        if handle.is_deleted() {
+            self.remove(&handle);
+            return None;
+        }
+        Some(handle)
     }
 
     /// The subscription that a token names, if there still is one.
     #[must_use]
     pub fn by_incarnation(&self, incarnation: u64) -> Option<Arc<Handle>> {
-        self.by_incarnation.get(&incarnation).map(|handle| Arc::clone(&handle))
+        self.by_incarnation.get(&incarnation).map(|handle| Arc::clone(&handle)).filter(|handle| !handle.is_deleted())
+    }
+
+    /// The subscription without a name that a session has made, as long as the session lives.
+    #[must_use]
+    pub fn by_session(&self, session: SessionId) -> Option<Arc<Handle>> {
+        self.by_session.get(&session).map(|handle| Arc::clone(&handle)).filter(|handle| !handle.is_deleted())
     }
 
     /// The named subscriptions, by name.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Handle>> {
-        let mut handles: Vec<_> = self.by_name.iter().map(|handle| Arc::clone(&handle)).collect();
+        let mut handles: Vec<_> = self.by_name.iter().filter(|handle| !handle.is_deleted()).map(|handle| Arc::clone(&handle)).collect();
         handles.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         handles
     }
@@ -201,11 +228,11 @@ impl Registry {
         Ok(handle)
     }
 
-    /// Creates a subscription without a name: nothing of it is kept.
+    /// Creates a subscription without a name: nothing of it is kept. If another call of the session has just made one, it is that.
     ///
     /// # Errors
     /// When the rules are not valid.
-    pub async fn create_ephemeral(&self, asked: &v1::SubscriptionSpec) -> Result<Arc<Handle>, Fault> {
+    pub async fn create_ephemeral(&self, session: SessionId, asked: &v1::SubscriptionSpec) -> Result<Arc<Handle>, Fault> {
         for (field, is_set) in [("spec.backlog", asked.backlog.is_some()), ("spec.expire_after", asked.expire_after.is_some())] {
             if is_set {
                 return Err(Fault::invalid(field, "is for named subscriptions only; leave it out, or give the subscription a name"));
@@ -219,7 +246,9 @@ impl Registry {
         let created_at = self.shared.clock.now();
         let info = Info { spec: Arc::new(spec), created_at, last_session_at: None, paused: false, pause_reason: String::new() };
         self.by_incarnation.retain(|_, handle| !handle.is_ephemeral() || !handle.is_deleted());
-        let handle = Handle::new("".into(), incarnation, info, Some(Box::new(Core { machine, claim: None })));
+        self.by_session.retain(|_, handle| !handle.is_deleted());
+        let made = || Handle::new("".into(), incarnation, info, Some(Box::new(Core { machine, claim: None })));
+        let handle = Arc::clone(&self.by_session.entry(session).or_insert_with(made));
         self.insert(&handle);
         Ok(handle)
     }
@@ -264,7 +293,8 @@ impl Registry {
     /// # Errors
     /// When they are not valid, or the store refuses.
     pub async fn update(&self, handle: &Arc<Handle>, set: &v1::SubscriptionSpec, reset: &[String]) -> Result<Offset, Fault> {
-        let info = handle.info();
+        let _changing = self.changing.lock().await;
+        let info = self.in_force(handle).await?;
         let spec = info.spec.updated(set, reset).map_err(|wrong| Fault::fields(ErrorReason::InvalidField, wrong))?;
         let config = spec.config(&self.shared.settings, false, handle.incarnation);
         let from = *self.shared.store.tail().borrow();
@@ -279,9 +309,16 @@ impl Registry {
     /// When the store refuses.
     pub async fn pause(&self, handle: &Arc<Handle>, paused: bool, reason: String) -> Result<(), Fault> {
         let pause_reason = if paused { crate::grpc::convert::cut(reason, limits::MAX_REASON_BYTES) } else { String::new() };
-        let info = Info { paused, pause_reason, ..handle.info() };
+        let _changing = self.changing.lock().await;
+        let info = Info { paused, pause_reason, ..self.in_force(handle).await? };
         handle.change(&self.shared, Change::Pause { paused, info }).await?;
         Ok(())
+    }
+
+    /// What is known about a subscription, to be changed. If the outcome of an earlier change is not known yet, it waits until it is.
+    async fn in_force(&self, handle: &Arc<Handle>) -> Result<Info, Fault> {
+        handle.inspect(&self.shared).await?;
+        Ok(handle.info())
     }
 
     /// Begins a subscription again at another position.
@@ -311,8 +348,7 @@ impl Registry {
         } else {
             handle.change(&self.shared, Change::Delete).await?;
         }
-        self.by_name.remove_if(&handle.name, |_, other| other.incarnation == handle.incarnation);
-        self.by_incarnation.remove(&handle.incarnation);
+        self.remove(handle);
         tracing::info!(subscription = &*handle.name, incarnation = handle.incarnation, "subscription deleted");
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Constraint: an error of one step is logged and the step is made again at the next interval; nothing here ends the broker.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -40,13 +40,26 @@ struct Keeper {
     /// Whose end was told of.
     warned: BTreeSet<u64>,
     dead_letters_at: Micros,
+    /// System events that the store did not take yet, oldest first.
+    untold: VecDeque<Untold>,
 }
+
+/// A system event that is to be told.
+struct Untold {
+    event_type: &'static str,
+    subject: Arc<str>,
+    facts: serde_json::Value,
+}
+
+/// How many system events wait for the store to take them; beyond it the oldest is only in the log of the process.
+const UNTOLD: usize = 256;
 
 /// Looks after it until the broker ends.
 pub(crate) async fn run(registry: Arc<Registry>, publisher: Arc<Publisher>, rules: RetentionRules, stop: CancellationToken) {
     let started = registry.shared().clock.now();
     let gauge = Gauge::default();
-    let mut keeper = Keeper { registry, publisher, rules, started, gauge, warned: BTreeSet::new(), dead_letters_at: started };
+    let (warned, untold) = (BTreeSet::new(), VecDeque::new());
+    let mut keeper = Keeper { registry, publisher, rules, started, gauge, warned, dead_letters_at: started, untold };
     loop {
         tokio::select! {
             biased;
@@ -76,6 +89,24 @@ impl Keeper {
             tracing::warn!(%fault, "retention of dead letters failed; it is tried again");
         }
         self.quarantine().await;
+        self.tell_all().await;
+    }
+
+    /// Notes a system event. It is told once the store takes it, in its order: a full store must not keep it from being told.
+    fn tell(&mut self, event_type: &'static str, subject: &Arc<str>, facts: serde_json::Value) {
+        if self.untold.len() >= UNTOLD {
+            self.untold.pop_front();
+        }
+        self.untold.push_back(Untold { event_type, subject: Arc::clone(subject), facts });
+    }
+
+    async fn tell_all(&mut self) {
+        while let Some(Untold { event_type, subject, facts }) = self.untold.front() {
+            if !self.publisher.tell(event_type, subject, facts).await {
+                return;
+            }
+            self.untold.pop_front();
+        }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -109,7 +140,7 @@ impl Keeper {
                 "pinned_by": pin.as_ref().map(|pin| &*pin.subscription),
                 "pinned_from": pin.as_ref().map(|pin| pin.offset),
             });
-            self.publisher.tell("waypost.store.pressure", "", &facts).await;
+            self.tell("waypost.store.pressure", &"".into(), facts);
         }
         Ok(())
     }
@@ -164,7 +195,7 @@ impl Keeper {
         }
     }
 
-    async fn backlog(&self, handle: &Arc<Handle>, info: &Info) -> Result<(), Fault> {
+    async fn backlog(&mut self, handle: &Arc<Handle>, info: &Info) -> Result<(), Fault> {
         let spec = &info.spec;
         if spec.backlog_age.is_none() && spec.backlog_bytes.is_none() {
             return Ok(());
@@ -173,6 +204,7 @@ impl Keeper {
         let store = &self.shared().store;
         let mut cut = 0;
         if let Some(age) = spec.backlog_age {
+            let age = if defect::is_on(Defect::BacklogTooEager) { age / 4 } else { age };
             let before = self.shared().clock.now().saturating_sub(micros(age));
             cut = store.offset_at(before).await?;
         }
@@ -183,7 +215,9 @@ impl Keeper {
         let Some(from) = self.needs(handle, cut).await? else { return Ok(()) };
         handle.send(self.shared(), Command::Gap { from, to: cut }).await?;
         let facts = json!({ "subscription": &*handle.name, "from_offset": from, "to_offset": cut, "reason": "backlog_policy" });
-        self.publisher.tell("waypost.subscription.gap", &handle.name, &facts).await;
+        if !defect::is_on(Defect::BacklogUntold) {
+            self.tell("waypost.subscription.gap", &handle.name, facts);
+        }
         Ok(())
     }
 
@@ -222,7 +256,8 @@ impl Keeper {
     async fn absence(&mut self, handle: &Arc<Handle>, info: Info) -> Result<(), Fault> {
         let now = self.shared().clock.now();
         let last = info.last_session_at.unwrap_or(info.created_at);
-        if handle.is_running() && !handle.inspect(self.shared()).await?.sessions.is_empty() {
+        let is_used = handle.is_running() && !handle.inspect(self.shared()).await?.sessions.is_empty();
+        if is_used && !defect::is_on(Defect::PresenceIgnored) {
             self.warned.remove(&handle.incarnation);
             // So that a crash does not make a long session look like a long absence.
             if now.saturating_sub(last) > micros(Duration::from_secs(3_600)) {
@@ -237,13 +272,13 @@ impl Keeper {
         match policy::absence(now, last, self.started, info.spec.expire_after) {
             Absence::Kept => {}
             Absence::Expiring if self.warned.insert(handle.incarnation) => {
-                self.publisher.tell("waypost.subscription.expiring", &handle.name, &facts).await;
+                self.tell("waypost.subscription.expiring", &handle.name, facts);
             }
             Absence::Expiring => {}
             Absence::Expired => {
                 self.registry.delete(handle).await?;
                 self.warned.remove(&handle.incarnation);
-                self.publisher.tell("waypost.subscription.expired", &handle.name, &facts).await;
+                self.tell("waypost.subscription.expired", &handle.name, facts);
             }
         }
         Ok(())

@@ -274,6 +274,24 @@ async fn p9_if_one_output_is_refused_nothing_is_settled_or_published() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p6_a_second_stream_of_an_ephemeral_session_that_holds_nothing_replaces_the_first() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let mut first = agent.subscribe(session("", SESSION)).await;
+    let mut second = agent.subscribe(session("", SESSION)).await;
+    assert_eq!(second.opened.incarnation, first.opened.incarnation);
+    assert_eq!(first.try_message().await.unwrap_err().code(), tonic::Code::Aborted);
+    agent.publish(&["a"]).await;
+    assert_eq!(id(&second.delivery().await), "a");
+    let other = agent.subscribe(session("", OTHER)).await;
+    assert_ne!(other.opened.incarnation, second.opened.incarnation, "another session has a subscription of its own");
+    drop((second, other));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let again = agent.subscribe(session("", SESSION)).await;
+    assert_ne!(again.opened.incarnation, first.opened.incarnation, "it ended with its session");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_ephemeral_subscription_ends_with_its_session() {
     let world = World::new().await;
     let mut agent = world.agent().await;

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use tonic::Code;
-use waypost_proto::v1::{Nack, SettlementStatus, SubscribeRequest, settlement::Action, subscribe_response::Response};
+use waypost_proto::v1::{
+    DeleteSubscriptionRequest, GetSubscriptionRequest, ListDeadLettersRequest, Nack, PauseSubscriptionRequest, RedriveDeadLettersRequest,
+    Reject, SettlementStatus, SubscribeRequest, SubscriptionSpec, UpdateSubscriptionRequest, settlement::Action,
+    subscribe_response::Response,
+};
 use waypost_store::testing::faulty::{Call, Fault};
 
 use crate::world::{World, ack, id, item, to};
@@ -42,6 +46,87 @@ async fn p4_an_unknown_commit_that_did_not_happen_can_be_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p4_after_an_unknown_outcome_the_rules_that_are_shown_are_those_in_force() {
+    for (fault, outstanding, reason) in [(Fault::Done, Some(7), "deploy"), (Fault::Lost, Some(256), "")] {
+        let world = World::new().await;
+        let (mut agent, mut admin) = (world.agent().await, world.subscriptions().await);
+        drop(agent.subscribe(to("work")).await);
+        let spec = Some(SubscriptionSpec { max_outstanding: Some(7), ..SubscriptionSpec::default() });
+        let update = UpdateSubscriptionRequest { name: "work".into(), spec, ..UpdateSubscriptionRequest::default() };
+        let pause = PauseSubscriptionRequest { name: "work".into(), reason: "deploy".into() };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.faults.script(Call::Commit, [Some(fault)]);
+        assert_eq!(admin.update_subscription(update).await.unwrap_err().code(), Code::Unavailable);
+        world.faults.script(Call::Commit, [Some(fault)]);
+        assert_eq!(admin.pause_subscription(pause).await.unwrap_err().code(), Code::Unavailable);
+        let get = GetSubscriptionRequest { name: "work".into() };
+        let shown = admin.get_subscription(get).await.unwrap().into_inner().subscription.unwrap();
+        assert_eq!((shown.spec.unwrap().max_outstanding, shown.state_reason.as_str()), (outstanding, reason), "{fault:?}");
+        let same = Some(SubscriptionSpec { max_outstanding: outstanding, ..SubscriptionSpec::default() });
+        let stream = agent.subscribe(SubscribeRequest { spec: same, ..to("work") }).await;
+        assert_eq!(stream.opened.paused, fault == Fault::Done);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_a_subscription_whose_deletion_was_of_unknown_outcome_can_be_made_again() {
+    let world = World::new().await;
+    let (mut agent, mut admin) = (world.agent().await, world.subscriptions().await);
+    let stream = agent.subscribe(to("work")).await;
+    world.faults.script(Call::Commit, [Some(Fault::Done)]);
+    let delete = DeleteSubscriptionRequest { name: "work".into(), incarnation: String::new() };
+    assert_eq!(admin.delete_subscription(delete.clone()).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(admin.delete_subscription(delete).await.unwrap_err().code(), Code::NotFound);
+    let again = agent.subscribe(to("work")).await;
+    assert_ne!(again.opened.incarnation, stream.opened.incarnation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_a_redriven_dead_letter_is_delivered_though_its_row_cannot_be_read_at_first() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let mut stream = agent.subscribe(to("work")).await;
+    agent.publish(&["a"]).await;
+    let first = stream.delivery().await;
+    let reject = Action::Reject(Reject { reason: "poison".into() });
+    assert_eq!(agent.settle(&first.token, reject).await.status(), SettlementStatus::Done);
+    // The row alone has the event from now on.
+    assert!(world.disk.damage(first.offset));
+    let mut admin = world.dead_letters().await;
+    let list = ListDeadLettersRequest::default();
+    let ids = admin.list_dead_letters(list).await.unwrap().into_inner().dead_letters.into_iter().map(|dead| dead.id).collect();
+    // The row is read by the service, by the writer, and to be sent.
+    world.faults.script(Call::Scan, [None, None, Some(Fault::Unavailable)]);
+    admin.redrive_dead_letters(RedriveDeadLettersRequest { ids }).await.unwrap();
+    let again = stream.delivery().await;
+    assert_eq!((id(&again), again.attempt), ("a", 1), "not after a lease that was lost with it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_what_a_drain_gives_back_is_uncounted_though_a_commit_of_it_was_of_unknown_outcome() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let mut stream = agent.subscribe(session(&[])).await;
+    agent.publish(&["a", "b"]).await;
+    let (settled, held) = (stream.delivery().await, stream.delivery().await);
+    let broker = std::sync::Arc::clone(&world.broker);
+    let drained = tokio::spawn(async move { broker.drain(Duration::from_secs(5)).await });
+    assert!(matches!(stream.message().await, Response::Draining(_)));
+    world.faults.script(Call::Commit, [Some(Fault::Lost)]);
+    assert_eq!(agent.ack(&settled).await, SettlementStatus::Unavailable);
+    assert_eq!(stream.try_message().await.unwrap_err().code(), Code::Unavailable);
+    drained.await.unwrap();
+
+    let world = world.restarted().await;
+    let mut agent = world.agent().await;
+    let mut stream = agent.subscribe(to("work")).await;
+    for offset in [settled.offset, held.offset] {
+        let again = stream.delivery().await;
+        assert_eq!((again.offset, again.attempt, again.losses), (offset, 1, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p4_what_the_store_refused_is_told_and_can_be_asked_again() {
     let world = World::new().await;
     let mut agent = world.agent().await;
@@ -77,7 +162,7 @@ async fn p12_an_agent_that_takes_nothing_costs_bounded_memory_and_slows_nobody()
     let world = World::new().await;
     let (mut slow, mut agent) = (world.agent().await, world.agent().await);
     let limits = waypost_proto::v1::SessionLimits { max_outstanding: Some(10_000), max_outstanding_bytes: Some(1 << 30) };
-    let spec = waypost_proto::v1::SubscriptionSpec { max_outstanding: Some(10_000), ..Default::default() };
+    let spec = SubscriptionSpec { max_outstanding: Some(10_000), ..SubscriptionSpec::default() };
     let request = |name| SubscribeRequest { session_limits: Some(limits), spec: Some(spec.clone()), ..to(name) };
     let stalled = slow.subscribe(request("slow")).await;
     let mut stream = agent.subscribe(request("fast")).await;
@@ -154,7 +239,7 @@ async fn p14_a_damaged_event_is_a_gap_and_the_others_are_delivered() {
     assert!(world.disk.damage(offsets[1]));
     let earliest = waypost_proto::v1::start_position::Position::Point(waypost_proto::v1::StartPoint::Earliest.into());
     let start_position = Some(waypost_proto::v1::StartPosition { position: Some(earliest) });
-    let spec = Some(waypost_proto::v1::SubscriptionSpec { start_position, ..Default::default() });
+    let spec = Some(SubscriptionSpec { start_position, ..SubscriptionSpec::default() });
     let mut stream = agent.subscribe(SubscribeRequest { spec, ..to("work") }).await;
     let (mut got, mut gap) = (Vec::new(), None);
     while got.len() < 2 {

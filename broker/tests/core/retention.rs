@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use waypost_proto::v1::{BacklogPolicy, Filter, GapReason, SubscribeRequest, SubscriptionSpec, subscribe_response::Response};
-use waypost_store::{MemoryConfig, MemoryDisk};
+use waypost_proto::v1::{
+    BacklogPolicy, Filter, GapReason, SeekSubscriptionRequest, StartPoint, StartPosition, SubscribeRequest, SubscriptionSpec,
+    start_position::Position, subscribe_response::Response,
+};
+use waypost_store::{
+    MemoryConfig, MemoryDisk,
+    testing::faulty::{Call, Fault},
+};
 
-use crate::world::{World, id, settings, to};
+use crate::world::{Stream, World, id, settings, to};
 
 /// A log of small segments.
 async fn small() -> World {
@@ -60,6 +66,47 @@ async fn p11_a_sleeping_subscription_pins_only_what_it_wants() {
     publish(&world, 0, 100).await;
     tokio::time::sleep(WEEK).await;
     assert!(first(&world) > 50, "nothing that it wants is there: {}", first(&world));
+}
+
+fn earliest() -> Option<StartPosition> {
+    Some(StartPosition { position: Some(Position::Point(StartPoint::Earliest.into())) })
+}
+
+/// A world in which retention knows what it may let go, and has asked the store to: the store is slow to do it.
+async fn while_trimming() -> World {
+    let world = small().await;
+    publish(&world, 0, 100).await;
+    let minute = Duration::from_secs(60);
+    world.faults.script(Call::Trim, [Some(Fault::Slow { before: minute, after: Duration::ZERO })]);
+    while world.faults.counts().slow == 0 {
+        tokio::time::sleep(minute).await;
+    }
+    assert_eq!(first(&world), 1, "the trim is under way, and not done");
+    world
+}
+
+/// All that is left of the log comes, and nothing is told as lost.
+async fn gets_what_is_left(world: &World, stream: &mut Stream) {
+    let from = first(world);
+    assert!(from > 50, "retention has let go: {from}");
+    assert_eq!(stream.delivery().await.offset, from, "of what is there nothing is missing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_subscription_made_while_retention_trims_begins_with_what_is_left() {
+    let world = while_trimming().await;
+    let spec = Some(SubscriptionSpec { start_position: earliest(), ..SubscriptionSpec::default() });
+    let mut stream = world.agent().await.subscribe(SubscribeRequest { spec, ..to("late") }).await;
+    gets_what_is_left(&world, &mut stream).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_seek_made_while_retention_trims_goes_to_what_is_left() {
+    let world = while_trimming().await;
+    let mut stream = world.agent().await.subscribe(to("work")).await;
+    let seek = SeekSubscriptionRequest { name: "work".into(), target: earliest(), incarnation: String::new() };
+    world.subscriptions().await.seek_subscription(seek).await.unwrap();
+    gets_what_is_left(&world, &mut stream).await;
 }
 
 #[tokio::test(start_paused = true)]

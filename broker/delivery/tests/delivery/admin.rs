@@ -175,6 +175,24 @@ pub(crate) fn p8_one_delivery_per_key_in_offset_order_through_backoff_and_dead_l
 }
 
 #[test]
+pub(crate) fn p8_what_waits_behind_its_key_is_counted_apart_from_what_backs_off() {
+    let mut world = World::new(Config { ordered: true, ..config() });
+    world.connect(1);
+    let keys = [Some(7), Some(7), Some(8), None, Some(7)];
+    let out: Vec<_> = keys.into_iter().flat_map(|key| world.publish_event(100, key)).collect();
+    let counts = |world: &World| {
+        let status = world.machine.status();
+        (status.unsettled, status.leased, status.ready, status.blocked)
+    };
+    assert_eq!(counts(&world), (5, 3, 0, 2));
+    world.settle(tokens(&out)[0], nack());
+    assert_eq!(counts(&world), (5, 2, 0, 2), "the head backs off");
+    let head = delivery(&world.wait(secs(2))).token;
+    world.settle(head, ACK);
+    assert_eq!(counts(&world), (4, 3, 0, 1), "the next of its key follows");
+}
+
+#[test]
 pub(crate) fn p8_a_redriven_dead_letter_waits_for_its_key() {
     let mut world = World::new(Config { ordered: true, ..config() });
     world.connect(1);

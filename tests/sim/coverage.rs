@@ -30,7 +30,7 @@ counters! {
     // Sessions.
     Opened, Resumed, Adopted, HeldDropped, Replaced, SlowReader, Vanished, EphemeralOpened, Lost,
     // Reading the log.
-    ReadBounded, ReadFollowed, ReadGap, ReadCutOff,
+    ReadBounded, ReadGap, ReadCutOff,
     // Durable facts.
     Created, Updated, FilterChanged, Paused, Sought, Failed, DeadByAttempts, DeadByLosses, DeadByRejection, RedriveDone, DiscardDone,
     Snapshot, Deleted, Recreated, GapRecorded,

@@ -38,7 +38,7 @@ pub(crate) const GRACE: Duration = Duration::from_millis(300);
 /// The most unsettled events of a subscription.
 pub(crate) const MAX_UNSETTLED: u32 = 24;
 /// What the store takes in all, and what of it is not for publishers: so little that a pause or an absence fills it.
-pub(crate) const CAP: u64 = 1024 * 1024;
+pub(crate) const CAP: u64 = 1536 * 1024;
 pub(crate) const RESERVE: u64 = 256 * 1024;
 /// How long settled events are kept, in microseconds.
 pub(crate) const SETTLED: u64 = 15_000_000;

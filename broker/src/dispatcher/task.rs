@@ -60,6 +60,10 @@ async fn live(shared: Arc<Shared>, handle: Arc<Handle>, mut core: Option<Box<Cor
             Stopped::Lost => {
                 let why = dispatcher.lost.take().unwrap_or_default();
                 tracing::warn!(subscription = &*handle.name, why, "the outcome of a commit is not known; restoring the subscription");
+                if !dispatcher.sessions.is_empty() {
+                    // They are here up to now, though nobody sees them leave.
+                    handle.set_info(Info { last_session_at: Some(shared.clock.now()), ..handle.info() });
+                }
                 dispatcher.sessions.end_all(&Fault::outcome_unknown());
                 drop(dispatcher);
                 if handle.is_ephemeral() {

@@ -69,6 +69,24 @@ async fn p4_after_an_unknown_outcome_the_rules_that_are_shown_are_those_in_force
 }
 
 #[tokio::test(start_paused = true)]
+async fn p11_a_session_that_an_unknown_outcome_ends_counts_as_present_until_then() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let expire_after = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let spec = Some(SubscriptionSpec { expire_after, ..SubscriptionSpec::default() });
+    let mut stream = agent.subscribe(SubscribeRequest { spec, ..to("work") }).await;
+    agent.publish(&["a"]).await;
+    let delivery = stream.delivery().await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    world.faults.script(Call::Commit, [Some(Fault::Lost)]);
+    assert_eq!(agent.ack(&delivery).await, SettlementStatus::Unavailable);
+    // Retention looks several times before the agent is back.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let again = agent.subscribe(to("work")).await;
+    assert!(!again.opened.created, "its absence was short");
+}
+
+#[tokio::test(start_paused = true)]
 async fn p4_a_subscription_whose_deletion_was_of_unknown_outcome_can_be_made_again() {
     let world = World::new().await;
     let (mut agent, mut admin) = (world.agent().await, world.subscriptions().await);

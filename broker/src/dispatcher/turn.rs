@@ -396,19 +396,25 @@ fn is_deletion(plan: &CommitPlan) -> bool {
 /// Of a redriven event the dead letter has the bytes; the log may have let them go.
 async fn fetch(store: &dyn EventStore, incarnation: u64, deliver: &Deliver) -> Option<StoredEvent> {
     let offset = deliver.token.offset;
-    while deliver.redriven {
-        match dead_letters::find(store, DeadLetterKey { incarnation, offset }).await {
-            Ok(row) => match row.and_then(|row| row.event()) {
-                Some(event) => return Some(event),
-                None => break,
-            },
+    if deliver.redriven
+        && let Some(event) = dead_letter(store, DeadLetterKey { incarnation, offset }).await
+    {
+        return Some(event);
+    }
+    reader::fetch(store, offset).await
+}
+
+/// Reads the event of a dead letter until the store answers; `None` if it was not kept.
+async fn dead_letter(store: &dyn EventStore, key: DeadLetterKey) -> Option<StoredEvent> {
+    loop {
+        match dead_letters::find(store, key).await {
+            Ok(row) => return row.and_then(|row| row.event()),
             Err(error) => {
-                tracing::warn!(%error, offset, "reading a dead letter failed; trying again");
+                tracing::warn!(%error, offset = key.offset, "reading a dead letter failed; trying again");
                 sleep(limits::STORE_RETRY).await;
             }
         }
     }
-    reader::fetch(store, offset).await
 }
 
 fn not_done(error: NotDone, name: &str) -> Fault {

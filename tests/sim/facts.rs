@@ -312,7 +312,9 @@ impl Ledger {
             with.extend(commit.records.iter().cloned());
             if claimed.records == with && with != known {
                 self.hit(Seen::CommitResolvedDone);
-                return self.take_in(&commit);
+                self.take_in(&commit);
+                // Whoever was to tell of it may be gone.
+                return self.retention_begins();
             }
             self.hit(Seen::CommitResolvedLost);
         }

@@ -76,10 +76,10 @@ fn earliest() -> Option<StartPosition> {
 async fn while_trimming() -> World {
     let world = small().await;
     publish(&world, 0, 100).await;
-    let minute = Duration::from_secs(60);
-    world.faults.script(Call::Trim, [Some(Fault::Slow { before: minute, after: Duration::ZERO })]);
+    let day = Duration::from_secs(86_400);
+    world.faults.script(Call::Trim, [Some(Fault::Slow { before: day, after: Duration::ZERO })]);
     while world.faults.counts().slow == 0 {
-        tokio::time::sleep(minute).await;
+        tokio::time::sleep(day / 24).await;
     }
     assert_eq!(first(&world), 1, "the trim is under way, and not done");
     world

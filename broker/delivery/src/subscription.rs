@@ -163,6 +163,11 @@ impl Subscription {
         }
     }
 
+    /// Its shell goes, and with it the answer to the standing read: the next shell is asked anew.
+    pub fn park(&mut self) {
+        self.read = None;
+    }
+
     /// When [`advance`](Self::advance) is due without any input; `None` if never.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {

@@ -81,7 +81,8 @@ async fn live(shared: Arc<Shared>, handle: Arc<Handle>, mut core: Option<Box<Cor
                 if handle.is_ephemeral() && left.is_empty() {
                     return handle.set_deleted();
                 }
-                let Dispatcher { machine, claim, .. } = *dispatcher;
+                let Dispatcher { mut machine, claim, .. } = *dispatcher;
+                machine.park();
                 match handle.park(Some(Box::new(Core { machine, claim })), !left.is_empty()) {
                     Ok(()) => return,
                     Err((parked, receiver)) => (core, commands) = (parked, receiver),

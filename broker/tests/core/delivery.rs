@@ -47,6 +47,18 @@ async fn p2_a_subscription_gets_what_was_published_while_it_was_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p2_a_subscription_that_was_parked_with_nothing_to_read_gets_what_came_meanwhile() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    drop(agent.subscribe(to("work")).await);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!world.broker.registry.get("work").unwrap().is_running());
+    agent.publish(&["a"]).await;
+    let mut stream = agent.subscribe(to("work")).await;
+    assert_eq!(id(&stream.delivery().await), "a");
+}
+
+#[tokio::test(start_paused = true)]
 async fn p3_sessions_share_the_events_of_a_subscription() {
     let world = World::new().await;
     let mut agent = world.agent().await;

@@ -405,7 +405,7 @@ async fn bytes_that_are_no_message_and_calls_that_are_none_end_nothing() {
     let agents = stand.broker.channel();
     for rpc in ["Publish", "PublishStream", "Subscribe", "Settle", "ReadEvents", "GetLineage"] {
         let status = call(&agents, &format!("AgentService/{rpc}"), vec![0xff; 16]).await.unwrap_err();
-        assert_eq!(status.code(), Code::Internal, "{rpc}: {status:?}");
+        assert_eq!(status.code(), Code::InvalidArgument, "{rpc}: {status:?}");
     }
     assert_eq!(call(&agents, "AgentService/Nothing", Vec::new()).await.unwrap_err().code(), Code::Unimplemented);
     let admin_here = call(&agents, "SubscriptionAdminService/ListSubscriptions", Vec::new()).await.unwrap_err();

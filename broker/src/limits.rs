@@ -82,6 +82,8 @@ pub const DISPATCHER_LINGER: Duration = Duration::from_secs(5);
 pub const STORE_RETRY: Duration = Duration::from_millis(250);
 /// Appends of one publish stream under way at a time.
 pub const PUBLISH_WINDOW: usize = 16;
+/// Bytes of requests that these have together, before another is begun.
+pub const PUBLISH_WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Requests of a publish stream that are ready go into one append up to here: the store syncs it while the next is put together.
 pub const PUBLISH_APPEND_BYTES: usize = 64 * 1024;
 /// How long a publisher or settler should wait before it tries again when the store is full or recovering.

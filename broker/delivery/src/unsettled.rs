@@ -1,8 +1,8 @@
 //! The events that a subscription has examined and not settled.
 //!
 //! Constraints:
-//! - Bounded by the caller (P12). No step costs in proportion to how many there are: whatever is asked often (what is ready, what is
-//!   due, who holds how much) has an ordered index.
+//! - Bounded by the caller (P12). No step looks at all of them: whatever is asked often (what is ready, what is due, who holds how
+//!   much) has an ordered index.
 //! - An index is never kept by hand: where an event belongs follows from what it is ([`Place`]), and [`Unsettled::update`] moves it from
 //!   where it was before a change to where it is after it. So nothing can be lost between two states (P2), and counts cannot drift.
 

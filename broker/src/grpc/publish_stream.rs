@@ -3,7 +3,7 @@
 //! Constraints:
 //! - Requests that are ready share an append, up to a size at which the store may begin, and all results that are known share a message.
 //! - Appends are begun, and results given, in the order of the requests.
-//! - Bounded: [`limits::PUBLISH_WINDOW`] appends under way; beyond it nothing is read, and HTTP/2 holds the client back.
+//! - Bounded: [`limits::PUBLISH_WINDOW`] appends of [`limits::PUBLISH_WINDOW_BYTES`] under way; beyond it nothing is read, and HTTP/2 holds the client back.
 
 use std::{
     collections::VecDeque,
@@ -44,6 +44,7 @@ pub struct PublishStream {
 /// One append, and the requests that it answers.
 struct Append {
     requests: Vec<(u64, usize)>,
+    bytes: usize,
     work: Pin<Box<dyn Future<Output = Results> + Send>>,
     results: Option<Results>,
     /// It looks up causes first: what follows would overtake it.
@@ -114,12 +115,15 @@ impl PublishStream {
     fn begin(&mut self, gathered: Gathered) {
         let requests = gathered.requests.iter().map(|request| (request.sequence, request.items.len())).collect();
         let alone = gathered.requests.iter().flat_map(|request| &request.items).any(|item| !item.cause_token.is_empty());
+        let bytes = gathered.bytes;
         let work = append(Arc::clone(&self.broker), gathered);
-        self.appends.push_back(Append { requests, work: Box::pin(work), results: None, alone });
+        self.appends.push_back(Append { requests, bytes, work: Box::pin(work), results: None, alone });
     }
 
     fn can_begin(&self) -> bool {
-        self.appends.len() < limits::PUBLISH_WINDOW && self.appends.back().is_none_or(|append| !append.alone)
+        let bytes: usize = self.appends.iter().map(|append| append.bytes).sum();
+        let has_room = self.appends.len() < limits::PUBLISH_WINDOW && bytes < limits::PUBLISH_WINDOW_BYTES;
+        has_room && self.appends.back().is_none_or(|append| !append.alone)
     }
 
     fn poll_appends(&mut self, context: &mut Context<'_>) {

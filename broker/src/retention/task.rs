@@ -94,8 +94,10 @@ impl Keeper {
 
     /// Notes a system event. It is told once the store takes it, in its order: a full store must not keep it from being told.
     fn tell(&mut self, event_type: &'static str, subject: &Arc<str>, facts: serde_json::Value) {
-        if self.untold.len() >= UNTOLD {
-            self.untold.pop_front();
+        if self.untold.len() >= UNTOLD
+            && let Some(Untold { event_type, subject, facts }) = self.untold.pop_front()
+        {
+            tracing::warn!(event_type, subject = &*subject, %facts, "the store takes nothing: a system event is told here alone");
         }
         self.untold.push_back(Untold { event_type, subject: Arc::clone(subject), facts });
     }
@@ -192,6 +194,8 @@ impl Keeper {
             if let Err(fault) = result {
                 tracing::warn!(subscription = &*handle.name, %fault, "looking after a subscription failed; it is tried again");
             }
+            // At once: what waits is lost with the process, and only so much may wait.
+            self.tell_all().await;
         }
     }
 

@@ -11,10 +11,10 @@ use super::{
     item::changes_in,
     scan::{End, Scanned, Visit, scan},
     sealed,
-    sealing::seal,
+    sealing::seal_alone,
     segment::{SegmentHeader, segment_name},
     tables::Tables,
-    view::{Segment, Shared},
+    view::{Segment, Shared, lock},
     writer::id_entry,
 };
 use crate::contract::Offset;
@@ -92,6 +92,11 @@ impl Shared {
     pub(super) fn rebuild(&self, segment: &Segment) -> io::Result<()> {
         let summary = &segment.summary;
         let Form::File(damaged) = segment.home.form() else { return Ok(()) };
+        let one_at_a_time = lock(&self.sealing);
+        // Who else found it damaged has mended it meanwhile.
+        if !matches!(segment.home.form(), Form::File(now) if Arc::ptr_eq(&now, &damaged)) {
+            return Ok(());
+        }
         let name = super::segment::index_name(summary.id);
         self.damage.report(&name, "the index is made again from its segment");
         let header = SegmentHeader {
@@ -113,6 +118,6 @@ impl Shared {
         segment.home.ids_mut().extend(ids);
         self.grow(sealed::size_of(&index, &segment.home.ids()));
         segment.home.become_form(Form::Memory(Arc::new(index)));
-        seal(self, segment)
+        seal_alone(self, segment, &one_at_a_time)
     }
 }

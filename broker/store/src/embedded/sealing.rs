@@ -7,7 +7,10 @@
 //!   new one a few times at most.
 //! - Whoever looks an id up finds it at every moment: the run is there before the ids leave memory.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, MutexGuard},
+};
 
 use super::{
     home::{Form, Home},
@@ -21,9 +24,17 @@ use super::{
 /// The most segments whose index is in memory alone when the next one begins.
 const MOST_UNSEALED: usize = 1;
 
+/// The same while indexes cannot be written: beyond it no segment begins, since opening would have to read them all.
+const MOST_UNSEALED_IN_TROUBLE: usize = 16;
+
 /// Writes the index of a segment to its file, unless that was done.
 pub(super) fn seal(shared: &Shared, segment: &Segment) -> io::Result<()> {
-    let _one_at_a_time = lock(&shared.sealing);
+    let one_at_a_time = lock(&shared.sealing);
+    seal_alone(shared, segment, &one_at_a_time)
+}
+
+/// The same, for one who seals nothing else meanwhile.
+pub(super) fn seal_alone(shared: &Shared, segment: &Segment, _: &MutexGuard<'_, ()>) -> io::Result<()> {
     let Form::Memory(memory) = segment.home.form() else { return Ok(()) };
     let (sealed, run, is_known) = {
         // Nobody changes them any more, and whoever looks an id up reads them at the same time.
@@ -51,15 +62,20 @@ impl Shared {
     /// Seals until few enough segments are unsealed.
     pub(super) fn bound_unsealed(&self) -> io::Result<()> {
         loop {
-            let oldest = {
+            let (oldest, count) = {
                 let view = self.view();
                 let mut unsealed = view.segments.iter().filter(|segment| matches!(segment.home.form(), Form::Memory(_)));
-                let oldest = unsealed.next().cloned();
-                oldest.filter(|_| unsealed.count() + 1 > MOST_UNSEALED)
+                (unsealed.next().cloned(), 1 + unsealed.count())
             };
-            match oldest {
-                Some(segment) => seal(self, &segment)?,
-                None => return Ok(()),
+            let Some(segment) = oldest.filter(|_| count > MOST_UNSEALED) else { return Ok(()) };
+            match seal(self, &segment) {
+                Ok(()) => {}
+                // The keeper tries it again.
+                Err(error) if count <= MOST_UNSEALED_IN_TROUBLE => {
+                    tracing::error!(segment = segment.summary.id, %error, "sealing a segment failed; the log goes on without its index");
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -76,7 +92,16 @@ impl Shared {
         }
         let (mut until, mut lists, now) = (summary.dedup_until, Vec::new(), self.newest());
         for home in self.homes_in(first, summary.id) {
-            let Form::File(index) = home.form() else { continue };
+            let index = match home.form() {
+                Form::File(index) => index,
+                // Its index was made again and could not be written.
+                Form::Memory(index) => {
+                    lists.push(Keys { segment: home.id, keys: home.ids().keys() });
+                    until = until.max(index.summary.dedup_until);
+                    continue;
+                }
+                _ => continue,
+            };
             if index.summary.dedup_until < now || home.is_cut() {
                 continue;
             }

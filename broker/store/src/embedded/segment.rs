@@ -92,7 +92,10 @@ pub(super) fn id_in(name: &str, extension: &str) -> Option<u64> {
 /// The segment that is being written.
 pub(super) struct Active {
     pub(super) header: SegmentHeader,
+    /// What readers get: it stays open for as long as the segment is there.
     pub(super) file: Arc<dyn DiskFile>,
+    /// What the writer writes with, until the segment ends.
+    pub(super) log: Arc<dyn DiskFile>,
     /// Bytes of the file.
     pub(super) bytes: u64,
     /// Where the next frame starts.
@@ -132,16 +135,16 @@ pub(super) fn activate(
     header: SegmentHeader,
     carried: Option<&Frame>,
 ) -> io::Result<(Active, Option<Frame>)> {
-    let file = disk.open_log(spare)?;
-    let mut active = Active { header, bytes: file.len()?, file, position: SECTOR, next_sequence: header.first_sequence };
-    active.file.write_at(&header.encode(), 0)?;
+    let (file, log) = (disk.open(spare)?, disk.open_log(spare)?);
+    let mut active = Active { header, bytes: file.len()?, file, log, position: SECTOR, next_sequence: header.first_sequence };
+    active.log.write_at(&header.encode(), 0)?;
     let carried = carried.map(|frame| resalt(frame, header.salt));
     if let Some(frame) = &carried {
-        active.file.write_at(&frame.bytes, active.position)?;
+        active.log.write_at(&frame.bytes, active.position)?;
         active.position += frame.header.stride();
         active.next_sequence += 1;
     }
-    active.file.sync()?;
+    active.log.sync()?;
     disk.rename(spare, &segment_name(header.id))?;
     disk.sync_names()?;
     Ok((active, carried))

@@ -266,7 +266,7 @@ impl Writer {
         let position = self.active.position;
         let (frame, padded) = frame.finish_at(position, self.active.next_sequence, self.next, self.newest);
         let room = super::wire::index(self.active.room()).min(padded.len());
-        let written = self.active.file.write_durably(&padded[..room], position);
+        let written = self.active.log.write_durably(&padded[..room], position);
         self.buffer = padded;
         if let Err(error) = written {
             let why = format!("writing the log failed: {error}");

@@ -49,6 +49,8 @@ pub enum Command {
         /// The first after them.
         to: Offset,
     },
+    /// It has had a session for long: keep that, so that a crash does not make it look like a long absence.
+    Seen,
     /// The broker ends: hand out nothing more, and tell the streams.
     Drain(std::time::Duration),
     /// The grace is over: end the streams.

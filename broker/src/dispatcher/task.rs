@@ -62,7 +62,7 @@ async fn live(shared: Arc<Shared>, handle: Arc<Handle>, mut core: Option<Box<Cor
                 tracing::warn!(subscription = &*handle.name, why, "the outcome of a commit is not known; restoring the subscription");
                 if !dispatcher.sessions.is_empty() {
                     // They are here up to now, though nobody sees them leave.
-                    handle.set_info(Info { last_session_at: Some(shared.clock.now()), ..handle.info() });
+                    handle.seen(shared.clock.now());
                 }
                 dispatcher.sessions.end_all(&Fault::outcome_unknown());
                 drop(dispatcher);
@@ -128,14 +128,13 @@ async fn load(shared: &Shared, handle: &Handle, is_lost: bool) -> Result<Box<Cor
     }
 }
 
-/// What is kept about a subscription, as the store has it. The time of its last session is not taken back: it is written aside.
+/// What is kept about a subscription, as the store has it.
 async fn read_info(shared: &Shared, handle: &Handle) -> Result<(), ReadError> {
     let rows = shared.store.scan(Table::Subscriptions, handle.name.as_bytes(), 1).await?;
     // None: it was deleted, as its records say. One that cannot be read was written by nobody of this version.
     let found = rows.first().filter(|row| row.key == handle.name.as_bytes()).and_then(|row| Info::read(row).ok());
     if let Some((_, _, info)) = found.filter(|&(_, incarnation, _)| incarnation == handle.incarnation) {
-        let last_session_at = info.last_session_at.max(handle.info().last_session_at);
-        handle.set_info(Info { last_session_at, ..info });
+        handle.set_info(info);
     }
     Ok(())
 }
@@ -170,7 +169,7 @@ fn refuse(command: Command, fault: &Fault) {
         Command::Admin { reply, .. } => {
             let _ = reply.send(Err(fault.clone()));
         }
-        Command::Inspect { .. } | Command::Gap { .. } | Command::Drain(_) | Command::Close => {}
+        Command::Inspect { .. } | Command::Gap { .. } | Command::Seen | Command::Drain(_) | Command::Close => {}
     }
 }
 
@@ -245,11 +244,10 @@ impl Dispatcher {
     }
 
     /// Expiry counts from here.
-    fn note_last_session(&mut self) {
-        let info = Info { last_session_at: Some(self.shared.clock.now()), ..self.handle.info() };
-        self.handle.set_info(info.clone());
+    pub(super) fn note_last_session(&mut self) {
+        self.handle.seen(self.shared.clock.now());
         if !self.handle.is_ephemeral() && !self.deleted {
-            self.writes.push_back(Write::Info(Box::new(info)));
+            self.writes.push_back(Write::Info);
         }
     }
 }

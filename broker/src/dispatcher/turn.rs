@@ -34,7 +34,7 @@ use crate::{
     error::Fault,
     grpc::convert,
     limits,
-    registry::Handle,
+    registry::{Handle, Info},
     token::TokenMint,
 };
 
@@ -168,7 +168,9 @@ impl Dispatcher {
         }
         let outputs = plan.completions.iter().map(|completion| self.requests.outputs(completion).to_vec()).collect();
         let changes_info = plan.records.iter().any(|record| matches!(record, Record::Updated { .. } | Record::Paused(_)));
-        let info = self.requests.pending_info().filter(|_| changes_info).cloned().map(Box::new);
+        let info = self.requests.pending_info().filter(|_| changes_info).cloned();
+        let last_session_at = self.handle.info().last_session_at;
+        let info = info.map(|info| Box::new(Info { last_session_at, ..info }));
         self.deleted_by(&plan);
         self.writes.push_back(Write::Plan { plan, outputs, info });
     }
@@ -336,6 +338,7 @@ impl Dispatcher {
                 self.reader.let_go(from, to);
                 self.input(Input::Gap { from, to });
             }
+            Command::Seen => self.note_last_session(),
             Command::Drain(grace) => {
                 self.draining = true;
                 self.sessions.drain(grace);

@@ -30,8 +30,8 @@ pub(super) enum Write {
     },
     /// Acks that came when the event was a dead letter already.
     LateAcks(Vec<Offset>),
-    /// What is known about the subscription.
-    Info(Box<Info>),
+    /// What is known about the subscription when it is written: nothing that is decided meanwhile is taken back.
+    Info,
 }
 
 /// What became of a write.
@@ -81,8 +81,8 @@ pub(super) fn start(shared: &Arc<Shared>, handle: &Arc<Handle>, claim: Option<Cl
                 }
                 Written::Aside
             }
-            Write::Info(info) => {
-                let rows = vec![info.put(&handle.name, handle.incarnation)];
+            Write::Info => {
+                let rows = vec![handle.info().put(&handle.name, handle.incarnation)];
                 if let Err(error) = shared.store.commit(shared.clock.now(), Commit { claim, rows, ..Commit::default() }).await {
                     tracing::warn!(subscription = &*handle.name, %error, "the time of the last session could not be kept");
                 }

@@ -12,7 +12,7 @@ use std::sync::{
 use tokio::sync::{mpsc, oneshot};
 use waypost_delivery::Subscription;
 use waypost_proto::v1::ErrorReason;
-use waypost_store::{Claim, Offset};
+use waypost_store::{Claim, Micros, Offset};
 
 use super::row::Info;
 use crate::{
@@ -86,9 +86,17 @@ impl Handle {
         self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes what is known about it.
+    /// Changes what is known about it; not when it last had a session, which may have become later meanwhile.
     pub fn set_info(&self, info: Info) {
-        *self.info.lock().unwrap_or_else(PoisonError::into_inner) = info;
+        let mut known = self.info.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_session_at = known.last_session_at.max(info.last_session_at);
+        *known = Info { last_session_at, ..info };
+    }
+
+    /// Notes that it has a session now, or had one just now.
+    pub fn seen(&self, now: Micros) {
+        let mut known = self.info.lock().unwrap_or_else(PoisonError::into_inner);
+        known.last_session_at = known.last_session_at.max(Some(now));
     }
 
     /// Notes where it stands.

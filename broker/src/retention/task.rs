@@ -265,10 +265,7 @@ impl Keeper {
             self.warned.remove(&handle.incarnation);
             // So that a crash does not make a long session look like a long absence.
             if now.saturating_sub(last) > micros(Duration::from_secs(3_600)) {
-                let info = Info { last_session_at: Some(now), ..info };
-                let rows = vec![info.put(&handle.name, handle.incarnation)];
-                handle.set_info(info);
-                self.shared().store.commit(now, Commit { rows, ..Commit::default() }).await?;
+                handle.tell(Command::Seen).await;
             }
             return Ok(());
         }

@@ -87,6 +87,30 @@ async fn p11_a_session_that_an_unknown_outcome_ends_counts_as_present_until_then
 }
 
 #[tokio::test(start_paused = true)]
+async fn p11_a_session_that_ends_during_a_change_takes_nothing_back_and_is_not_forgotten() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let expire_after = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let spec = Some(SubscriptionSpec { expire_after, ..SubscriptionSpec::default() });
+    let stream = agent.subscribe(SubscribeRequest { spec, ..to("work") }).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    world.faults.script(Call::Commit, [Some(Fault::Slow { before: Duration::from_secs(2), after: Duration::ZERO })]);
+    let mut admin = world.subscriptions().await;
+    let pause = PauseSubscriptionRequest { name: "work".into(), reason: "deploy".into() };
+    let pausing = tokio::spawn(async move { admin.pause_subscription(pause).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(stream);
+    pausing.await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let world = world.restarted().await;
+    let get = GetSubscriptionRequest { name: "work".into() };
+    let shown = world.subscriptions().await.get_subscription(get).await.expect("it was there a moment ago");
+    let shown = shown.into_inner().subscription.unwrap();
+    assert_eq!(shown.state_reason, "deploy");
+    assert!(shown.last_session_at.unwrap().seconds >= shown.created_at.unwrap().seconds + 300);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p4_a_subscription_whose_deletion_was_of_unknown_outcome_can_be_made_again() {
     let world = World::new().await;
     let (mut agent, mut admin) = (world.agent().await, world.subscriptions().await);

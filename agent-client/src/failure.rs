@@ -88,7 +88,7 @@ impl From<Status> for Failure {
         Self {
             code: status.code(),
             reason: info.as_ref().and_then(rpc::ErrorInfo::reason),
-            message: described(&status),
+            message: with_causes(status.message().to_owned(), &status),
             violations: violations.map(|v| FieldViolation { field: v.field, description: v.description }).collect(),
             retry_after: retry.and_then(|delay| Duration::try_from(delay).ok()),
             origin,
@@ -114,10 +114,9 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// The message with the causes of a transport error behind it: "transport error" alone helps nobody.
-fn described(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = std::error::Error::source(status);
+/// The text with the causes behind it, as far as it does not tell them: "transport error" alone helps nobody.
+pub(crate) fn with_causes(mut text: String, error: &dyn std::error::Error) -> String {
+    let mut cause = error.source();
     while let Some(error) = cause {
         let more = error.to_string();
         if !text.contains(&more) {

@@ -14,3 +14,10 @@ pub(crate) const MAX_OUTSTANDING: u32 = 10_000;
 pub(crate) const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(15);
 /// Silent for this many heartbeats, a stream counts as broken.
 pub(crate) const PATIENCE: u32 = 3;
+/// Deliveries that a session holds, unless asked otherwise.
+pub(crate) const DEFAULT_OUTSTANDING: usize = 32;
+/// How long handlers may go on after a shutdown, unless asked otherwise. With the farewell it is less than the 30 s after
+/// which an orchestrator kills.
+pub(crate) const GRACE: std::time::Duration = std::time::Duration::from_secs(20);
+/// How long a leaving agent waits for answers to its last settlements.
+pub(crate) const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);

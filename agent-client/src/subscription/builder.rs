@@ -13,6 +13,7 @@ use waypost_proto::v1::{self, CreateMode, Event, Gap, SessionLimits, Subscriptio
 
 use super::session::{Plan, Session};
 use super::{SubscribeError, Subscription, SubscriptionState};
+use crate::agent::{Agent, Router};
 use crate::client::Client;
 use crate::filter::{Filter, Start};
 use crate::limits::HEARTBEAT;
@@ -24,8 +25,8 @@ pub struct SubscribeBuilder<T = ()> {
     client: Client,
     plan: Plan,
     filter: Option<Filter>,
-    /// The type to filter by, unless the agent's own filter names types.
-    carried: Option<String>,
+    /// The types to filter by, unless the agent's own filter names types.
+    carried: Vec<String>,
     decode: fn(&Event) -> Result<T, DataError>,
 }
 
@@ -41,13 +42,30 @@ impl SubscribeBuilder {
             settle_deadline: None,
             on_gap: None,
         };
-        Self { client, plan, filter: None, carried: None, decode: |_| Ok(()) }
+        Self { client, plan, filter: None, carried: Vec::new(), decode: |_| Ok(()) }
     }
 
     /// Subscribes to events that carry an `M`, and hands it out decoded.
     pub fn of<M: Name + Default>(self) -> SubscribeBuilder<M> {
-        let carried = Some(M::full_name());
+        let carried = vec![M::full_name()];
         SubscribeBuilder { client: self.client, plan: self.plan, filter: self.filter, carried, decode: Event::data_as::<M> }
+    }
+
+    /// Has the deliveries handled by a router; the filter follows from its handlers.
+    pub fn serve<S: Clone + Send + Sync + 'static>(self, router: Router<S>) -> Agent<S> {
+        Agent::new(self, router)
+    }
+
+    pub(crate) fn carrying(self, carried: Vec<String>) -> Self {
+        Self { carried, ..self }
+    }
+
+    pub(crate) fn subscription(&self) -> &str {
+        &self.plan.subscription
+    }
+
+    pub(crate) fn outstanding(&self) -> Option<usize> {
+        self.plan.limits.max_outstanding.and_then(|deliveries| usize::try_from(deliveries).ok())
     }
 }
 
@@ -135,10 +153,10 @@ impl<T> SubscribeBuilder<T> {
 
     /// Starts the subscription and returns at once; [`Subscription::state`] tells how it goes.
     pub fn start(mut self) -> Subscription<T> {
-        let filter = match (self.filter, self.carried) {
-            (Some(filter), Some(_)) if filter.has_types() => Some(filter),
-            (filter, Some(carried)) => Some(filter.unwrap_or_default().event_type(carried)),
-            (filter, None) => filter,
+        let filter = match self.filter {
+            filter if self.carried.is_empty() => filter,
+            Some(filter) if filter.has_types() => Some(filter),
+            filter => Some(self.carried.into_iter().fold(filter.unwrap_or_default(), Filter::event_type)),
         };
         self.plan.spec.filter = filter.map(v1::Filter::from);
         let (items, received) = mpsc::unbounded_channel();

@@ -4,9 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod agents;
 mod extend;
 mod fake;
 mod publish;
 mod read;
 mod sessions;
 mod settle;
+mod shutdown;

@@ -354,3 +354,17 @@ async fn an_agent_ends_when_the_broker_refuses_it_for_good() {
     let error = running.await.unwrap().unwrap_err();
     assert!(matches!(error, RunError::Subscribe(SubscribeError::Replaced)), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_closure_is_a_handler_as_well() {
+    let (probe, mut heard) = Probe::new();
+    let hear = async |probe: Probe, delivery: &Delivery<ShippingDelayed>| -> Result<(), Infallible> {
+        tokio::task::yield_now().await;
+        probe.say(&delivery.data().shipment_id);
+        Ok(())
+    };
+    let (mut fake, stream, _running) = served(Router::new(probe).on::<ShippingDelayed, _>(hear)).await;
+    stream.deliver_events([delayed("a")]);
+    assert_eq!(heard.next().await, "a");
+    assert_eq!(settled(&mut fake, 1).await, ["a ack"]);
+}

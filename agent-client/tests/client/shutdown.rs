@@ -7,7 +7,7 @@ use agent_client::proto::logistics::v1::ShippingDelayed;
 use agent_client::{Agent, Client, Router, RunError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::agents::{Heard, Probe, delayed, gated, settled};
 use crate::fake::{Fake, Stream};
@@ -107,7 +107,8 @@ async fn a_signal_stops_the_agent_and_a_second_one_ends_the_grace() {
         let _again = fake.open().await;
         assert!(!running.is_finished());
         send();
-        assert_eq!(heard.next().await, "a cancelled");
+        let cancelled = timeout(Duration::from_secs(60), heard.next()).await;
+        assert_eq!(cancelled.expect("the grace would last an hour"), "a cancelled");
         assert_eq!(settled(&mut fake, 1).await, ["a release"]);
         running.await.unwrap().unwrap();
     }

@@ -114,7 +114,7 @@ pub(super) fn changes_of(commit: Commit) -> impl Iterator<Item = Change> {
 /// The changes of a frame that was read back. What shares a call with a damaged item is left out: half a commit could lose an event,
 /// a lost one only brings a settled event back.
 pub(super) fn changes_in(frame: &Frame) -> Vec<Change> {
-    let damaged: HashSet<u16> = frame.damaged.iter().map(|index| frame.spots[*index].call).collect();
+    let damaged = damaged_calls(frame);
     let mut changes = Vec::new();
     for spot in frame.spots.iter().filter(|spot| !damaged.contains(&spot.call)) {
         let payload = &frame.bytes[spot.range.clone()];
@@ -123,6 +123,16 @@ pub(super) fn changes_in(frame: &Frame) -> Vec<Change> {
         }
     }
     changes
+}
+
+/// Whether [`changes_in`] leaves something out.
+pub(super) fn lacks_changes(frame: &Frame) -> bool {
+    let damaged = damaged_calls(frame);
+    frame.spots.iter().any(|spot| spot.kind != Kind::Event && damaged.contains(&spot.call))
+}
+
+fn damaged_calls(frame: &Frame) -> HashSet<u16> {
+    frame.damaged.iter().map(|index| frame.spots[*index].call).collect()
 }
 
 fn decode_change(kind: Kind, payload: &[u8], changes: &mut Vec<Change>) -> Option<()> {

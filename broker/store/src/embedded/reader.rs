@@ -13,7 +13,6 @@ use super::{
     cache::{matches, take},
     disk::DiskFile,
     frame::{FrameHeader, HEADER, Kind, Spot, checksum, decode_table},
-    home::disk_error,
     index::{FrameSpot, Lookup, LookupError, Summary},
     item::EventItem,
     segment::{read_bytes, segment_name},
@@ -137,20 +136,12 @@ impl Shared {
         })
     }
 
-    /// Looks up in the index of a segment; a damaged one is made again from its segment.
     fn look_up(&self, segment: &Segment, from: Offset, selection: &Selection, most: usize) -> io::Result<Step> {
-        for _ in 0..2 {
-            let Some(index) = segment.home.lookup() else { break };
+        self.ask_index(segment, |index| {
             let ids = || segment.home.id_offsets(self.id_hash(selection));
-            let found = lookup(&*index, &segment.summary, (from, most), selection, self, ids)
-                .and_then(|offsets| step(&*index, &segment.summary, segment.file.clone(), (from, most), offsets));
-            match found {
-                Ok(step) => return Ok(step),
-                Err(LookupError::Damaged) => self.rebuild(segment)?,
-                Err(error) => return Err(disk_error(error)),
-            }
-        }
-        Err(io::Error::other("the index of a segment could not be made again"))
+            let offsets = lookup(index, &segment.summary, (from, most), selection, self, ids)?;
+            step(index, &segment.summary, segment.file.clone(), (from, most), offsets)
+        })
     }
 
     fn is_there(&self, segment: &Arc<Segment>) -> bool {
@@ -284,8 +275,8 @@ impl Shared {
             }
             found
         };
-        let Some(index) = segment.and_then(|segment| segment.home.lookup()) else { return Ok(from) };
-        let frames = index.frames(0, usize::MAX).map_err(disk_error)?;
+        let Some(segment) = segment else { return Ok(from) };
+        let frames = self.ask_index(&segment, |index| index.frames(0, usize::MAX))?;
         let place = frames.partition_point(|frame| frame.newest < time);
         Ok(frames.get(place).map_or(from, |frame| frame.first))
     }

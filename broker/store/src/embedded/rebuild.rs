@@ -5,9 +5,9 @@ use std::{io, sync::Arc};
 use super::{
     cache::CachedFrame,
     frame::Frame,
-    home::{Damage, Form},
+    home::{Damage, Form, disk_error},
     ids::{IdEntry, Seed},
-    index::MemoryIndex,
+    index::{Lookup, LookupError, MemoryIndex},
     item::changes_in,
     scan::{End, Scanned, Visit, scan},
     sealed,
@@ -88,8 +88,21 @@ pub(super) fn start_of(header: &SegmentHeader) -> Scanned {
 }
 
 impl Shared {
+    /// Asks the index of a segment that is not being written. A damaged one is made again first.
+    pub(super) fn ask_index<T>(&self, segment: &Segment, ask: impl Fn(&dyn Lookup) -> Result<T, LookupError>) -> io::Result<T> {
+        let look = || segment.home.lookup().map_or(Err(LookupError::Damaged), |index| ask(&*index));
+        let answer = match look() {
+            Err(LookupError::Damaged) => {
+                self.rebuild(segment)?;
+                look()
+            }
+            answer => answer,
+        };
+        answer.map_err(disk_error)
+    }
+
     /// Makes the index of a segment again, because the file that has it is damaged.
-    pub(super) fn rebuild(&self, segment: &Segment) -> io::Result<()> {
+    fn rebuild(&self, segment: &Segment) -> io::Result<()> {
         let summary = &segment.summary;
         let Form::File(damaged) = segment.home.form() else { return Ok(()) };
         let one_at_a_time = lock(&self.sealing);
@@ -118,6 +131,9 @@ impl Shared {
         segment.home.ids_mut().extend(ids);
         self.grow(sealed::size_of(&index, &segment.home.ids()));
         segment.home.become_form(Form::Memory(Arc::new(index)));
-        seal_alone(self, segment, &one_at_a_time)
+        if let Err(error) = seal_alone(self, segment, &one_at_a_time) {
+            tracing::warn!(name, %error, "the index stays in memory until a later segment begins");
+        }
+        Ok(())
     }
 }

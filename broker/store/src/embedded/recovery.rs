@@ -24,13 +24,14 @@ use super::{
     frame::{Frame, SECTOR},
     home::{Damage, Form, Home},
     ids::Seed,
-    index::{Lookup, Summary},
+    index::{Lookup, LookupError, Summary},
     inventory::{Found, Remembered, find_segments, next_id, remember, seed, spares},
     item::changes_in,
     options::{EmbeddedOptions, OpenError},
     rebuild::{Rebuilt, start_of},
+    repair::changed_frame,
     salt::random,
-    scan::{End, frame_at, scan},
+    scan::{End, scan},
     sealed::{SealedIndex, size_of},
     segment::{Active, SegmentHeader, activate, bytes_for, create_spare, index_name, read_bytes, segment_name},
     tables::{self, Tables},
@@ -101,8 +102,8 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<O
     };
     recovery.read_log(found).map_err(failed("reading the log"))?;
     recovery.check_tables();
-    let (active, carried, spent) = recovery.begin().map_err(failed("beginning a segment"))?;
-    recovery.finish(active, carried, spent).map_err(|error| match error {
+    let (active, carried) = recovery.begin().map_err(failed("beginning a segment"))?;
+    recovery.finish(active, carried).map_err(|error| match error {
         Trouble::Disk(error) => failed("restoring ids")(error),
         Trouble::Tables(error) => tables_failed(error),
     })
@@ -140,7 +141,7 @@ impl Recovery {
             self.newest = self.newest.max(found.header.newest);
             self.dedup_since = self.dedup_since.max(found.header.dedup_since);
             match self.sealed(&found, next) {
-                Some(index) => self.take_sealed(&found, index)?,
+                Some(index) => self.take_sealed(&found, index, next)?,
                 None => self.take_scanned(&found, next)?,
             }
         }
@@ -164,12 +165,18 @@ impl Recovery {
         index
     }
 
-    fn take_sealed(&mut self, found: &Found, index: SealedIndex) -> io::Result<()> {
+    fn take_sealed(&mut self, found: &Found, index: SealedIndex, next: Option<(u64, Offset)>) -> io::Result<()> {
         let summary = index.summary;
         let watermark = self.tables.watermark().sequence;
         if summary.next_sequence > watermark {
-            let frames = index.frames(0, usize::MAX).map_err(super::home::disk_error);
-            self.replay(found, &frames?, watermark)?;
+            match index.frames(0, usize::MAX) {
+                Ok(frames) => self.replay(found, &frames, watermark)?,
+                Err(LookupError::Damaged) => {
+                    self.damage.report(&index_name(summary.id), "the index is made again from its segment");
+                    return self.take_scanned(found, next);
+                }
+                Err(LookupError::Disk(error)) => return Err(error),
+            }
         }
         self.tables.apply([], summary.next_sequence, summary.next);
         self.take(found, summary, Arc::new(Home::sealed(index)))?;
@@ -186,14 +193,9 @@ impl Recovery {
 
     /// Applies the changes of the frames that the tables do not have.
     fn replay(&self, found: &Found, frames: &[super::index::FrameSpot], watermark: u64) -> io::Result<()> {
-        let length = found.file.len()?;
         for spot in frames.iter().filter(|spot| spot.changes && spot.sequence >= watermark) {
-            match frame_at(&*found.file, found.header.salt, spot.position, length)? {
-                Some(frame) => self.tables.apply(changes_in(&frame), frame.header.sequence + 1, frame.header.next()),
-                None => {
-                    let place = format!("{} at {}", segment_name(found.header.id), spot.position);
-                    self.damage.report(&place, "records and rows of a frame are lost; settled events may come back");
-                }
+            if let Some(frame) = changed_frame(&self.damage, &*found.file, (found.header.id, found.header.salt), spot)? {
+                self.tables.apply(changes_in(&frame), frame.header.sequence + 1, frame.header.next());
             }
         }
         Ok(())
@@ -259,8 +261,8 @@ impl Recovery {
         }
     }
 
-    /// Begins the segment that will be written. Also tells which segment file was left without any frame.
-    fn begin(&mut self) -> io::Result<(Active, Option<Frame>, Option<Arc<Segment>>)> {
+    /// Begins the segment that will be written. One that is left without any frame goes.
+    fn begin(&mut self) -> io::Result<(Active, Option<Frame>)> {
         let carried = self.carried.take();
         let bytes = bytes_for(self.options.segment_bytes, carried.as_ref().map_or(0, |frame| frame.bytes.len() as u64));
         let spare = self.spares.iter().position(|(_, spare)| *spare >= bytes);
@@ -285,16 +287,16 @@ impl Recovery {
         // The last one may have nothing left: its only frame went on into the new one.
         let last = self.segments.last();
         let spent = last.filter(|last| last.summary.end == SECTOR && last.summary.first == last.summary.next).cloned();
-        if let Some(spent) = &spent {
+        if let Some(spent) = spent {
             self.segments.pop();
             self.unsealed.retain(|segment| segment.summary.id != spent.summary.id);
             self.disk.remove(&segment_name(spent.summary.id))?;
             self.disk.sync_names()?;
         }
-        Ok((active, carried, spent))
+        Ok((active, carried))
     }
 
-    fn finish(mut self, active: Active, carried: Option<Frame>, _spent: Option<Arc<Segment>>) -> Result<Opened, Trouble> {
+    fn finish(mut self, active: Active, carried: Option<Frame>) -> Result<Opened, Trouble> {
         let home = Arc::new(Home::writing(active.header.id));
         let times = (self.dedup_since, self.newest);
         let Remembered { mut dedup, runs, gone } = remember(&*self.disk, &self.options, &self.segments, times, &self.damage)?;
@@ -318,7 +320,6 @@ impl Recovery {
             cache.push(cached);
         }
         self.tables.base_is_lost(false);
-        let epochs = newest_epochs(self.tables.epochs().map_err(Trouble::Tables)?);
         let used = self.measure()?;
         let since = AtomicU64::new(dedup.since);
         let shared = Shared {
@@ -339,13 +340,16 @@ impl Recovery {
             reported: Mutex::default(),
             numbers: AtomicU64::new(random() >> 16),
         };
+        let epochs = newest_epochs(shared.with_tables(Tables::epochs).map_err(Trouble::Tables)?);
         Ok(Opened { shared, active, home, dedup, epochs, newest: self.newest, unsealed: self.unsealed })
     }
 
     /// Bytes of everything in the directory.
     fn measure(&self) -> io::Result<u64> {
         let mut used = self.tables.bytes();
-        for name in self.disk.names()?.iter().filter(|name| !name.starts_with(tables::FILE)) {
+        // An index that is made again counts as the new one.
+        let is_replaced = |name: &str| self.unsealed.iter().any(|segment| index_name(segment.summary.id) == name);
+        for name in self.disk.names()?.iter().filter(|name| !name.starts_with(tables::FILE) && !is_replaced(name)) {
             used += self.disk.open(name)?.len()?;
         }
         // The indexes that are yet to be written count from the end of their segments on.

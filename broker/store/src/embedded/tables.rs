@@ -60,8 +60,17 @@ pub(super) struct Tables {
 pub(super) struct Repair {
     /// How many times it was repaired since it was opened.
     pub(super) done: u64,
-    /// Whether it was salvaged, and lacks what only the log has.
-    pub(super) is_due: bool,
+    pub(super) condition: Condition,
+}
+
+/// Whether the file may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    Good,
+    /// What can be read of it must go into a new file first.
+    Damaged,
+    /// That was done, and it lacks what the log has still.
+    Salvaged,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -69,7 +78,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Tables {
-    /// Opens the tables of a directory. What can be read of a damaged file is in a new one then; see [`Repair::is_due`].
+    /// Opens the tables of a directory. What can be read of a damaged file is in a new one then; see [`Condition::Salvaged`].
     pub(super) fn open(directory: &Path, fold_bytes: usize, damage: Arc<Damage>) -> rusqlite::Result<Self> {
         let path = directory.join(FILE);
         take_name(directory);
@@ -88,7 +97,8 @@ impl Tables {
             Err(error) => return Err(error),
         };
         let reader = Connection::open(&path)?;
-        let repair = RwLock::new(Repair { done: 0, is_due: is_salvaged(&writer)? });
+        let condition = if is_salvaged(&writer)? { Condition::Salvaged } else { Condition::Good };
+        let repair = RwLock::new(Repair { done: 0, condition });
         let layers = Layers { open: Layer::after(watermark.sequence, watermark.next), is_base_lost: false, folding: None };
         Ok(Self {
             path,

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{
     place::{copy_tables, options},
-    script::{Acked, event, run},
+    script::{Acked, T0, event, run},
 };
 use crate::{
     EmbeddedStore, OpenError,
@@ -102,6 +102,71 @@ async fn p14_a_truncated_file_is_reported_and_the_rest_is_served() {
         }
     }
     assert!(losses > 10, "the cuts hit nothing");
+}
+
+#[tokio::test]
+async fn p14_a_damaged_index_that_lost_tables_need_is_made_again() {
+    let (disk, _, acked) = written().await;
+    let mut damaged = 0;
+    for (name, length) in files(&disk).into_iter().filter(|(name, length)| name.ends_with(".idx") && *length > 512) {
+        let copy = disk.power_cut(1);
+        // Behind the header: where the frames are.
+        copy.flip_bit(&name, 530.min(length - 1), 3).unwrap();
+        let none = TempDir::new().unwrap();
+        drop(rusqlite::Connection::open(none.path().join(tables::FILE)).unwrap());
+        let (lost, reports) = look(&copy, &none, &acked, &name).await;
+        assert!(lost == 0 && reports > 0, "{name}: {lost} events are gone, {reports} reports");
+        damaged += 1;
+    }
+    assert!(damaged > 2, "only {damaged} indexes");
+}
+
+#[tokio::test]
+async fn p14_a_time_is_found_though_the_indexes_are_damaged() {
+    let (disk, dir, _) = written().await;
+    let good = open(&disk.power_cut(1), &dir).unwrap();
+    let copy = disk.power_cut(1);
+    for (name, _) in files(&disk).into_iter().filter(|(name, length)| name.ends_with(".idx") && *length > 530) {
+        copy.flip_bit(&name, 530, 3).unwrap();
+    }
+    let damaged = open(&copy, &dir).unwrap();
+    for round in 0..14 {
+        assert_eq!(damaged.offset_at(T0 + round).await.unwrap(), good.offset_at(T0 + round).await.unwrap(), "round {round}");
+    }
+    assert!(damaged.disk().damage > 0, "damage is reported");
+}
+
+/// Where some bytes stand in a file.
+fn find(disk: &SimDisk, needle: &[u8]) -> (String, u64) {
+    let find_in = |name: String| {
+        let file = disk.open(&name).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        file.read_at(&mut bytes, 0).unwrap();
+        bytes.windows(needle.len()).position(|window| window == needle).map(|at| (name, at as u64))
+    };
+    disk.names().unwrap().into_iter().find_map(find_in).unwrap()
+}
+
+#[tokio::test]
+async fn p14_a_damaged_row_of_a_sealed_segment_is_reported_when_it_is_needed() {
+    let (disk, dir) = (SimDisk::new(1), TempDir::new().unwrap());
+    {
+        let store = open(&disk, &dir).unwrap();
+        let row = crate::Row { key: "key".into(), value: "a value like no other".into() };
+        let rows = vec![crate::RowChange::Put(crate::Table::Broker, row)];
+        store.commit(1, crate::Commit { rows, ..crate::Commit::default() }).await.unwrap();
+        for number in 0..12 {
+            store.append(1, vec![event(&format!("e{number}"), 15_000)]).await.unwrap();
+        }
+    }
+    let copy = disk.power_cut(1);
+    let (name, at) = find(&copy, b"a value like no other");
+    copy.flip_bit(&name, at, 0).unwrap();
+    let none = TempDir::new().unwrap();
+    drop(rusqlite::Connection::open(none.path().join(tables::FILE)).unwrap());
+    let store = open(&copy, &none).unwrap();
+    assert_eq!(store.scan(crate::Table::Broker, &[], 10).await.unwrap(), []);
+    assert!(store.disk().damage > 0, "a lost row is reported");
 }
 
 #[tokio::test]

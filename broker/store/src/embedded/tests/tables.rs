@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Commit, EmbeddedStore, Row, RowChange, Table,
     contract::EventStore,
-    embedded::tables::FILE,
+    embedded::{disk::Disk, tables::FILE},
     testing::{SimDisk, conformance::Sizes},
 };
 
@@ -164,4 +164,77 @@ async fn p14_damage_found_while_running_is_repaired_without_a_restart() {
     assert!(after.rows[0].keys().any(|key| key.ends_with(b"064")), "what was written after the repair is there");
     drop(store);
     assert_eq!(content(&open(&disk, dir.path())).await, after);
+}
+
+#[tokio::test]
+async fn p14_a_repair_that_the_disk_refused_is_made_once_it_does_not() {
+    let (disk, dir, expected) = filled().await;
+    let store = open(&disk, dir.path());
+    let mut bytes = std::fs::read(dir.path().join(FILE)).unwrap();
+    for page in (0..bytes.len() / 4096).filter(|page| *page == 0 || *page > 3) {
+        bytes[page * 4096..page * 4096 + 16].fill(0xee);
+    }
+    std::fs::write(dir.path().join(FILE), bytes).unwrap();
+    // The new file cannot be made, and the damaged one cannot be opened again.
+    let new = dir.path().join(format!("{FILE}.new"));
+    std::fs::create_dir(&new).unwrap();
+    for table in TABLES {
+        assert!(store.scan(table, &[], usize::MAX).await.is_err(), "nothing is served from what is not repaired");
+    }
+    std::fs::remove_dir(&new).unwrap();
+    let found = content(&store).await;
+    compare(&found, &expected, store.disk().damage, "repaired late");
+    assert!(found.rows.iter().all(|rows| !rows.is_empty()), "what the log has is there");
+    drop(store);
+    assert_eq!(content(&open(&disk, dir.path())).await, found);
+}
+
+#[tokio::test]
+async fn p14_damaged_epochs_in_a_file_too_large_to_check_at_opening_are_repaired() {
+    let (disk, dir, expected) = filled().await;
+    let root: u32 = rusqlite::Connection::open(dir.path().join(FILE))
+        .unwrap()
+        .query_row("SELECT rootpage FROM sqlite_master WHERE name = 'owners'", [], |row| row.get(0))
+        .unwrap();
+    let copy = damaged_copy(dir.path(), |bytes| {
+        let at = (root as usize - 1) * 4096;
+        bytes[at..at + 16].fill(0xee);
+    });
+    let file = std::fs::OpenOptions::new().write(true).open(copy.path().join(FILE)).unwrap();
+    file.set_len(33 << 20).unwrap();
+    let store = open(&disk, copy.path());
+    compare(&content(&store).await, &expected, store.disk().damage, "owners overwritten");
+    assert!(store.disk().damage > 0, "damage is reported");
+}
+
+#[tokio::test]
+async fn p14_a_hole_in_the_log_lets_nothing_older_replace_what_was_salvaged() {
+    let (disk, dir) = (SimDisk::new(1), TempDir::new().unwrap());
+    let put = |key: &'static str, value: &'static str| RowChange::Put(Table::Broker, Row { key: key.into(), value: value.into() });
+    let mut holding = Vec::new();
+    {
+        let store = open(&disk, dir.path());
+        let claim = Some(store.claim("owner 0").await.unwrap().claim);
+        for (round, row) in [("one", put("key", "older")), ("two", put("key", "newer")), ("three", put("other", "value"))] {
+            let commit = Commit { claim: claim.clone(), records: vec![round.into()], rows: vec![row], ..Commit::default() };
+            store.commit(T0, commit).await.unwrap();
+            holding.push(store.disk().segments.len() - 1);
+            for number in 0..6 {
+                store.append(T0, vec![event(&format!("{round} {number}"), 15_000)]).await.unwrap();
+            }
+        }
+    }
+    assert!(holding.windows(2).all(|pair| pair[0] < pair[1]), "{holding:?}: the commits are in one segment");
+    let mut segments: Vec<String> = disk.names().unwrap().into_iter().filter(|name| name.ends_with(".log")).collect();
+    segments.sort();
+    disk.truncate(&segments[holding[1]], 512).unwrap();
+    let connection = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    connection.execute("UPDATE rows SET value = x'00' WHERE key = CAST('other' AS BLOB)", []).unwrap();
+    drop(connection);
+    let store = open(&disk, dir.path());
+    let rows = store.scan(Table::Broker, &[], 10).await.unwrap();
+    let rows: Vec<_> = rows.iter().map(|row| (&row.key[..], &row.value[..])).collect();
+    assert_eq!(rows, [(&b"key"[..], &b"newer"[..]), (b"other", b"value")]);
+    assert_eq!(store.claim("owner 0").await.unwrap().records, ["one", "two", "three"], "what was salvaged is whole");
+    assert!(store.disk().damage > 1, "the hole is reported");
 }

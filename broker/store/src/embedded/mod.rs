@@ -18,6 +18,7 @@
 
 pub mod disk;
 
+mod begin;
 mod cache;
 mod dedup;
 mod direct;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::contract::Offset;
 
-/// Builds the index of a segment from its frames, one behind: the last frame is not in it until [`Rebuilt::settle`].
+/// Builds the index of a segment from its frames, one behind: the last frame is not in it, nor in the tables, until [`Rebuilt::settle`].
 pub(super) struct Rebuilt<'a> {
     seed: Seed,
     damage: &'a Damage,
@@ -50,6 +50,9 @@ impl<'a> Rebuilt<'a> {
     /// Takes the newest frame in.
     pub(super) fn settle(&mut self) {
         let Some((position, frame)) = self.last.take() else { return };
+        if let Some(tables) = self.tables {
+            tables.apply(changes_in(&frame), frame.header.sequence + 1, frame.header.next());
+        }
         let (seed, scratch, ids) = (self.seed, &mut self.scratch, &mut self.ids);
         let cached = CachedFrame::new(&frame, seed, |offset, item| ids.push(id_entry(seed, offset, item, scratch)));
         self.index.add(position, &frame, &cached);
@@ -66,11 +69,6 @@ impl Visit for Rebuilt<'_> {
         self.settle();
         if !frame.is_whole() {
             self.report(position, "a frame is damaged, what is good of it is kept", frame.header.first, frame.header.next());
-        }
-        if let Some(tables) = self.tables
-            && frame.header.sequence >= tables.watermark().sequence
-        {
-            tables.apply(changes_in(frame), frame.header.sequence + 1, frame.header.next());
         }
         self.last = Some((position, frame.clone()));
     }

@@ -2,8 +2,6 @@
 //!
 //! Constraints:
 //! - Only segments without an index are scanned: those that were not sealed yet.
-//! - Nothing is written into a segment that was found. The last frame found may be in no more than the operating system's memory, so it
-//!   begins the new segment: what is served after opening is durable.
 //! - What is damaged is reported and contained: the rest is served.
 
 use std::{
@@ -18,14 +16,15 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    begin::{Begun, Last},
     cache::{Cache, CachedFrame},
     dedup::Dedup,
     disk::Disk,
-    frame::{Frame, SECTOR},
+    frame::SECTOR,
     home::{Damage, Form, Home},
     ids::Seed,
     index::{Lookup, LookupError, Summary},
-    inventory::{Found, Remembered, find_segments, next_id, remember, seed, spares},
+    inventory::{Found, Remembered, find_segments, remember, seed, spares},
     item::changes_in,
     options::{EmbeddedOptions, OpenError},
     rebuild::{Rebuilt, start_of},
@@ -33,7 +32,7 @@ use super::{
     salt::random,
     scan::{End, scan},
     sealed::{SealedIndex, size_of},
-    segment::{Active, SegmentHeader, activate, bytes_for, create_spare, index_name, read_bytes, segment_name},
+    segment::{Active, index_name, read_bytes, segment_name},
     tables::{self, Tables},
     view::{Segment, Shared, View, Writing, torn_name},
     writer::id_entry,
@@ -49,24 +48,25 @@ pub(super) struct Opened {
     pub(super) epochs: HashMap<Arc<str>, u64>,
     pub(super) newest: Micros,
     pub(super) unsealed: Vec<Arc<Segment>>,
+    /// Why nothing can be written yet, if so.
+    pub(super) failed: Option<String>,
 }
 
 /// Opening, step by step.
-struct Recovery {
-    disk: Arc<dyn Disk>,
-    options: EmbeddedOptions,
+pub(super) struct Recovery {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) options: EmbeddedOptions,
     damage: Arc<Damage>,
     tables: Tables,
-    seed: Seed,
+    pub(super) seed: Seed,
     segments: Vec<Arc<Segment>>,
     unsealed: Vec<Arc<Segment>>,
-    /// The last frame of the log, to begin the new segment with.
-    carried: Option<Frame>,
-    next_sequence: u64,
-    next: Offset,
-    newest: Micros,
-    dedup_since: Micros,
-    spares: Vec<(String, u64)>,
+    pub(super) last: Option<Last>,
+    pub(super) next_sequence: u64,
+    pub(super) next: Offset,
+    pub(super) newest: Micros,
+    pub(super) dedup_since: Micros,
+    pub(super) spares: Vec<(String, u64)>,
 }
 
 /// Opens a directory.
@@ -93,7 +93,7 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<O
         seed,
         segments: Vec::new(),
         unsealed: Vec::new(),
-        carried: None,
+        last: None,
         next_sequence: 1,
         next: 1,
         newest: 0,
@@ -102,8 +102,8 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<O
     };
     recovery.read_log(found).map_err(failed("reading the log"))?;
     recovery.check_tables();
-    let (active, carried) = recovery.begin().map_err(failed("beginning a segment"))?;
-    recovery.finish(active, carried).map_err(|error| match error {
+    let begun = recovery.begin().map_err(failed("beginning a segment"))?;
+    recovery.finish(begun).map_err(|error| match error {
         Trouble::Disk(error) => failed("restoring ids")(error),
         Trouble::Tables(error) => tables_failed(error),
     })
@@ -179,16 +179,22 @@ impl Recovery {
             }
         }
         self.tables.apply([], summary.next_sequence, summary.next);
-        self.take(found, summary, Arc::new(Home::sealed(index)))?;
+        self.go_on_after(&summary);
+        let home = Arc::new(Home::sealed(index));
+        self.segments.push(Arc::new(Segment { summary, bytes: found.file.len()?, file: found.file.clone(), home }));
         Ok(())
     }
 
-    fn take(&mut self, found: &Found, summary: Summary, home: Arc<Home>) -> io::Result<Arc<Segment>> {
-        let segment = Arc::new(Segment { summary, bytes: found.file.len()?, file: found.file.clone(), home });
+    /// Takes in a segment that gets no more frames and has no index yet.
+    pub(super) fn take_unsealed(&mut self, written: Writing) {
+        let segment = Arc::new(written.into_segment());
         self.segments.push(segment.clone());
+        self.unsealed.push(segment);
+    }
+
+    fn go_on_after(&mut self, summary: &Summary) {
         (self.next_sequence, self.next) = (summary.next_sequence, summary.next);
         self.newest = self.newest.max(summary.newest);
-        Ok(segment)
     }
 
     /// Applies the changes of the frames that the tables do not have.
@@ -206,28 +212,30 @@ impl Recovery {
         let damage = self.damage.clone();
         let mut rebuilt = Rebuilt::new(&found.header, self.seed, &damage, Some(&self.tables));
         let scanned = scan(&*found.file, &found.header, start_of(&found.header), end, &mut rebuilt)?;
-        let mut carried = None;
+        let mut frame = None;
         if next.is_none() {
             if scanned.torn {
                 self.set_torn_aside(found, scanned.position);
             }
             // If the tables know of later frames, this one was synced long ago.
             if self.tables.watermark().sequence <= scanned.next_sequence {
-                carried = rebuilt.last.take().map(|(_, frame)| frame);
+                frame = rebuilt.last.take();
             }
         }
         rebuilt.settle();
         let Rebuilt { mut index, ids, .. } = rebuilt;
-        if carried.is_none() {
+        if frame.is_none() {
             index.summary.next_sequence = index.summary.next_sequence.max(scanned.next_sequence);
             index.summary.next = index.summary.next.max(scanned.next);
         }
-        let (summary, home) = (index.summary, Arc::new(Home::writing(found.header.id)));
+        self.go_on_after(&index.summary);
+        let home = Arc::new(Home::writing(found.header.id));
         home.ids_mut().extend(ids);
-        home.become_form(Form::Memory(Arc::new(index)));
-        let segment = self.take(found, summary, home)?;
-        self.unsealed.push(segment);
-        self.carried = carried;
+        let writing = Writing { file: found.file.clone(), bytes: found.file.len()?, home, index };
+        match next {
+            Some(_) => self.take_unsealed(writing),
+            None => self.last = Some(Last { header: found.header, writing, frame }),
+        }
         Ok(())
     }
 
@@ -249,8 +257,8 @@ impl Recovery {
     /// What the tables know and the log does not is lost: offsets must not be given out twice all the same.
     fn check_tables(&mut self) {
         let watermark = self.tables.watermark();
-        let (sequence, next) = match &self.carried {
-            Some(frame) => (frame.header.sequence + 1, frame.header.next()),
+        let (sequence, next) = match self.last.as_ref().and_then(|last| last.frame.as_ref()) {
+            Some((_, frame)) => (frame.header.sequence + 1, frame.header.next()),
             None => (self.next_sequence, self.next),
         };
         if watermark.sequence > sequence || watermark.next > next {
@@ -261,49 +269,15 @@ impl Recovery {
         }
     }
 
-    /// Begins the segment that will be written. One that is left without any frame goes.
-    fn begin(&mut self) -> io::Result<(Active, Option<Frame>)> {
-        let carried = self.carried.take();
-        let bytes = bytes_for(self.options.segment_bytes, carried.as_ref().map_or(0, |frame| frame.bytes.len() as u64));
-        let spare = self.spares.iter().position(|(_, spare)| *spare >= bytes);
-        let name = match spare {
-            Some(place) => self.spares.swap_remove(place).0,
-            None => {
-                let name = format!("{:016x}.spare", random());
-                create_spare(&*self.disk, &name, bytes)?;
-                name
-            }
-        };
-        let header = SegmentHeader {
-            id: next_id(&*self.disk)?,
-            salt: random(),
-            first_sequence: self.next_sequence,
-            first: self.next,
-            seed: self.seed.0,
-            newest: self.newest,
-            dedup_since: self.dedup_since,
-        };
-        let (active, carried) = activate(&*self.disk, &name, header, carried.as_ref())?;
-        // The last one may have nothing left: its only frame went on into the new one.
-        let last = self.segments.last();
-        let spent = last.filter(|last| last.summary.end == SECTOR && last.summary.first == last.summary.next).cloned();
-        if let Some(spent) = spent {
-            self.segments.pop();
-            self.unsealed.retain(|segment| segment.summary.id != spent.summary.id);
-            self.disk.remove(&segment_name(spent.summary.id))?;
-            self.disk.sync_names()?;
-        }
-        Ok((active, carried))
-    }
-
-    fn finish(mut self, active: Active, carried: Option<Frame>) -> Result<Opened, Trouble> {
-        let home = Arc::new(Home::writing(active.header.id));
+    fn finish(mut self, begun: Begun) -> Result<Opened, Trouble> {
+        let Begun { active, mut writing, carried, failed } = begun;
+        let home = writing.home.clone();
         let times = (self.dedup_since, self.newest);
         let Remembered { mut dedup, runs, gone } = remember(&*self.disk, &self.options, &self.segments, times, &self.damage)?;
         dedup.start(home.clone());
-        let mut writing = Writing::of(&active, home.clone());
-        let mut cache = Cache::new(self.options.cache_bytes, active.header.first);
-        let mut next = active.header.first;
+        home.ids().entries().iter().filter(|id| id.is_remembered()).for_each(|id| dedup.insert(id.accepted_at));
+        let mut cache = Cache::new(self.options.cache_bytes, self.next);
+        let mut next = self.next;
         if let Some(frame) = carried {
             let (seed, mut scratch) = (self.seed, Vec::new());
             let cached = CachedFrame::new(&frame, seed, |offset, item| {
@@ -315,6 +289,7 @@ impl Recovery {
             });
             let cached = Arc::new(cached);
             writing.index.add(SECTOR, &frame, &cached);
+            self.tables.apply(changes_in(&frame), frame.header.sequence + 1, frame.header.next());
             self.newest = self.newest.max(frame.header.newest);
             next = cached.next;
             cache.push(cached);
@@ -336,12 +311,12 @@ impl Recovery {
             dedup_since: since,
             runs,
             sealing: Mutex::default(),
-            no_space: AtomicBool::new(false),
+            no_space: AtomicBool::new(failed.is_some()),
             reported: Mutex::default(),
             numbers: AtomicU64::new(random() >> 16),
         };
         let epochs = newest_epochs(shared.with_tables(Tables::epochs).map_err(Trouble::Tables)?);
-        Ok(Opened { shared, active, home, dedup, epochs, newest: self.newest, unsealed: self.unsealed })
+        Ok(Opened { shared, active, home, dedup, epochs, newest: self.newest, unsealed: self.unsealed, failed })
     }
 
     /// Bytes of everything in the directory.

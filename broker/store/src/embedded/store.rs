@@ -87,7 +87,7 @@ impl EmbeddedStore {
     fn start(disk: Arc<dyn Disk>, options: EmbeddedOptions, lock: Option<File>) -> Result<Self, OpenError> {
         let dir = options.dir.clone();
         let room = Arc::new(Semaphore::new(options.queue_bytes / 1024));
-        let Opened { shared, active, home, dedup, epochs, newest, unsealed } = recover(disk, options)?;
+        let Opened { shared, active, home, dedup, epochs, newest, unsealed, failed } = recover(disk, options)?;
         let shared = Arc::new(shared);
         let (queue, requests) = channel();
         let (jobs, kept) = channel();
@@ -103,7 +103,7 @@ impl EmbeddedStore {
             next,
             newest,
             held: None,
-            failed: None,
+            failed,
             scratch: Vec::new(),
             buffer: BytesMut::new(),
         };

@@ -166,9 +166,12 @@ impl Tables {
         rest + size("-wal").max(self.log_bytes)
     }
 
-    /// Takes in the changes of a durable frame: those of every frame before `through` are then here.
+    /// Takes in the changes of a durable frame: those of every frame before `through` are then here. If they are already, nothing changes.
     pub(super) fn apply(&self, changes: impl IntoIterator<Item = super::item::Change>, through: u64, next: Offset) {
         let mut layers = lock(&self.layers);
+        if through <= layers.open.through {
+            return;
+        }
         let is_base_lost = layers.is_base_lost;
         for change in changes {
             let follows_nothing = is_base_lost
@@ -178,7 +181,7 @@ impl Tables {
                 layers.open.apply(change);
             }
         }
-        layers.open.through = layers.open.through.max(through);
+        layers.open.through = through;
         layers.open.next = layers.open.next.max(next);
     }
 

@@ -209,7 +209,7 @@ impl Shared {
         let has_room = writing.bytes.saturating_sub(writing.index.summary.end) >= MAX_EVENT_BYTES as u64 + 512;
         let needed = if has_room || spare { 0 } else { super::segment::bytes_for(options.segment_bytes, MAX_EVENT_BYTES as u64 + 512) };
         let needed = if has_room { 0 } else { needed + sealed::size_of(&writing.index, &writing.home.ids()) + SLACK };
-        let full = used + needed > options.cap.saturating_sub(options.reserve) || (needed > 0 && self.no_space.load(Ordering::Relaxed));
+        let full = used + needed > options.cap.saturating_sub(options.reserve) || self.no_space.load(Ordering::Relaxed);
         let state = |summary: &Summary, bytes| SegmentState { first: summary.first, next: summary.next, bytes, newest: summary.newest };
         let mut segments: Vec<_> = view.segments.iter().map(|segment| state(&segment.summary, segment.bytes)).collect();
         segments.push(SegmentState { next: view.next, ..state(&writing.index.summary, writing.bytes) });

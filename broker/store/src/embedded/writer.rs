@@ -95,7 +95,7 @@ impl Writer {
                 self.make_room(&request);
             }
             if let Some(why) = &self.failed {
-                refuse(request, why);
+                refuse(&self.shared, request, why);
                 continue;
             }
             let batch = self.assemble(request);
@@ -224,8 +224,7 @@ impl Writer {
         push_changes(&mut batch.frame, commit);
         let is_claimed = commit.claim.is_some();
         if batch.frame.bytes() > before && self.is_full(batch.frame.bytes(), is_claimed) {
-            let options = &self.shared.options;
-            return Err(AppendError::Full { used: self.shared.used(), cap: options.cap, reserve: options.reserve }.into());
+            return Err(full(&self.shared).into());
         }
         if is_claimed || !commit.rows.is_empty() {
             self.bound_lag()?;
@@ -437,7 +436,7 @@ impl Writer {
                 self.failed = None;
                 tracing::warn!(segment = self.active.header.id, "the log goes on in a new segment");
             }
-            Err(error) => self.failed = Some(format!("recovering from a failed write: {error}")),
+            Err(error) => self.failed = Some(format!("the log cannot go on in a new segment: {error}")),
         }
     }
 
@@ -480,8 +479,14 @@ impl Answer {
     }
 }
 
-fn refuse(request: Request, why: &str) {
+fn full(shared: &Shared) -> AppendError {
+    let options = &shared.options;
+    AppendError::Full { used: shared.used(), cap: options.cap, reserve: options.reserve }
+}
+
+fn refuse(shared: &Shared, request: Request, why: &str) {
     match request {
+        Request::Write(write) if shared.no_space.load(Ordering::Relaxed) => drop(write.answer.send(Err(full(shared).into()))),
         Request::Write(write) => drop(write.answer.send(Err(AppendError::Unavailable(why.to_owned()).into()))),
         Request::Claim { answer, .. } => drop(answer.send(Err(ClaimError::Unavailable(why.to_owned())))),
         Request::Close => {}

@@ -9,16 +9,15 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
-use waypost_proto::v1::agent_service_client::AgentServiceClient;
 
 use crate::lineage::{Lineage, LineageError, Story};
 use crate::publish::{self, PublishError, Published, Publisher, PublisherBuilder};
 use crate::read::ReadBuilder;
+use crate::rpc::{self, InvalidToken, Rpc, Token};
 use crate::settle::Settler;
 use crate::subscription::SubscribeBuilder;
+use crate::tls::{Tls, TlsError};
 use waypost_proto::v1::PublishItem;
-
-type Rpc = AgentServiceClient<Channel>;
 
 /// A client of one broker. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
@@ -50,6 +49,12 @@ pub enum ConnectError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The token is none.
+    #[error(transparent)]
+    InvalidToken(#[from] InvalidToken),
+    /// What TLS needs is not there, or of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// There is no Tokio runtime.
     #[error("a client needs a Tokio runtime; call this inside #[tokio::main] or Runtime::enter")]
     NoRuntime,
@@ -61,6 +66,8 @@ pub enum ConnectError {
 pub struct ClientBuilder {
     agent: String,
     call_deadline: Duration,
+    token: Option<Token>,
+    tls: Tls,
 }
 
 impl Client {
@@ -76,7 +83,8 @@ impl Client {
 
     /// Settings for a client.
     pub fn builder() -> ClientBuilder {
-        ClientBuilder { agent: format!("agent-client/{}", env!("CARGO_PKG_VERSION")), call_deadline: Duration::from_secs(30) }
+        let agent = format!("agent-client/{}", env!("CARGO_PKG_VERSION"));
+        ClientBuilder { agent, call_deadline: Duration::from_secs(30), token: None, tls: Tls::new() }
     }
 
     /// A subscription by this name: 1 to 128 of `a-z`, `A-Z`, `0-9`, `.`, `_`, `-`. Empty: an ephemeral one, which lives
@@ -178,32 +186,45 @@ impl ClientBuilder {
         self
     }
 
-    /// A client of the broker at this address.
+    /// The token by which the broker knows this agent, as `waypost token create` printed it. It goes with every call, and
+    /// into no log. Where the connection is not `https://`, whoever is on the way can read it.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Token::new(token.into()));
+        self
+    }
+
+    /// Whom to trust, and how to show oneself, when the address is `https://`.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// A client of the broker at this address: `http://`, or `https://` with the authorities that [`tls`](Self::tls) names.
     ///
     /// # Errors
     ///
-    /// When the address cannot be one, or outside of a Tokio runtime.
+    /// When the address or the token cannot be one, when a file of [`Tls`] cannot be used, or outside of a Tokio runtime.
     pub fn connect(self, address: impl Into<String>) -> Result<Client, ConnectError> {
-        let endpoint = endpoint(address.into())?;
+        let endpoint = endpoint(address.into(), &self.tls)?;
         in_runtime()?;
-        Ok(self.build([endpoint.connect_lazy(), endpoint.connect_lazy(), endpoint.connect_lazy()]))
+        self.build([endpoint.connect_lazy(), endpoint.connect_lazy(), endpoint.connect_lazy()])
     }
 
     /// A client over a channel that was set up elsewhere: for other transports. It must connect again by itself.
     ///
     /// # Errors
     ///
-    /// Outside of a Tokio runtime.
+    /// When the token cannot be one, or outside of a Tokio runtime.
     pub fn over(self, channel: Channel) -> Result<Client, ConnectError> {
         in_runtime()?;
-        Ok(self.build([channel.clone(), channel.clone(), channel]))
+        self.build([channel.clone(), channel.clone(), channel])
     }
 
-    fn build(self, [control, publish, read]: [Channel; 3]) -> Client {
-        let control = Rpc::new(control);
+    fn build(self, channels: [Channel; 3]) -> Result<Client, ConnectError> {
+        let bearer = rpc::bearer(self.token)?;
+        let [control, publish, read] = channels.map(|channel| rpc::over(channel, bearer.clone()));
         let settler = Settler::start(control.clone());
-        let (publish, read) = (Rpc::new(publish), Rpc::new(read));
-        Client { inner: Arc::new(Inner { control, publish, read, settler, agent: self.agent, call_deadline: self.call_deadline }) }
+        Ok(Client { inner: Arc::new(Inner { control, publish, read, settler, agent: self.agent, call_deadline: self.call_deadline }) })
     }
 }
 
@@ -211,13 +232,13 @@ fn in_runtime() -> Result<(), ConnectError> {
     Handle::try_current().map(drop).map_err(|_| ConnectError::NoRuntime)
 }
 
-fn endpoint(address: String) -> Result<Endpoint, ConnectError> {
+fn endpoint(address: String, tls: &Tls) -> Result<Endpoint, ConnectError> {
     let invalid = |problem: String| ConnectError::InvalidAddress { address: address.clone(), problem };
-    let endpoint = Endpoint::from_shared(address.clone()).map_err(|error| invalid(error.to_string()))?;
+    let mut endpoint = Endpoint::from_shared(address.clone()).map_err(|error| invalid(error.to_string()))?;
     match endpoint.uri().scheme_str() {
         Some("http") => {}
-        Some("https") => return Err(invalid("TLS is not supported yet".to_owned())),
-        _ => return Err(invalid("it does not begin with http://".to_owned())),
+        Some("https") => endpoint = tls.secure(endpoint)?,
+        _ => return Err(invalid("it begins with neither http:// nor https://".to_owned())),
     }
     Ok(endpoint
         .connect_timeout(Duration::from_secs(5))

@@ -72,8 +72,10 @@ mod lineage;
 mod link;
 mod publish;
 mod read;
+mod rpc;
 mod settle;
 mod subscription;
+mod tls;
 
 pub use agent::{Agent, Handled, Handler, HandlerError, Outputs, Router, RunError};
 pub use client::{Client, ClientBuilder, ConnectError};
@@ -83,8 +85,10 @@ pub use filter::{Filter, Start};
 pub use lineage::{Lineage, LineageError, Story};
 pub use publish::{PublishError, Published, Publisher, PublisherBuilder, Receipt};
 pub use read::{ReadBuilder, ReadError, Reader};
+pub use rpc::InvalidToken;
 pub use settle::{AckWithError, Acked, SettleError, Settled};
 pub use subscription::{SubscribeBuilder, SubscribeError, Subscription, SubscriptionState};
+pub use tls::{Tls, TlsError};
 
 /// The contract: events, payloads, and the words of the broker's answers.
 pub use waypost_proto as proto;

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::Code;
-use tonic::transport::Channel;
-use waypost_proto::v1::agent_service_client::AgentServiceClient;
 use waypost_proto::v1::get_lineage_request::Story as Wire;
 use waypost_proto::v1::{EventRef, GetLineageRequest, GetLineageResponse, LineageEvent};
 
 use crate::backoff::Backoff;
 use crate::failure::Failure;
+use crate::rpc::Rpc;
 
 /// A longer story is cut.
 const MAX_EVENTS: usize = 10_000;
@@ -56,7 +55,7 @@ pub enum LineageError {
     Failed(#[source] Failure),
 }
 
-pub(crate) async fn get(rpc: AgentServiceClient<Channel>, story: Story, deadline: Duration) -> Result<Lineage, LineageError> {
+pub(crate) async fn get(rpc: Rpc, story: Story, deadline: Duration) -> Result<Lineage, LineageError> {
     let give_up_at = Instant::now() + deadline;
     let story = match story {
         Story::OfEvent { source, id } => Wire::Event(EventRef { source, id }),
@@ -81,7 +80,7 @@ pub(crate) async fn get(rpc: AgentServiceClient<Channel>, story: Story, deadline
 }
 
 /// One page, tried until the deadline.
-async fn fetch(rpc: &AgentServiceClient<Channel>, request: &GetLineageRequest, give_up_at: Instant) -> Result<GetLineageResponse, Failure> {
+async fn fetch(rpc: &Rpc, request: &GetLineageRequest, give_up_at: Instant) -> Result<GetLineageResponse, Failure> {
     let mut backoff = Backoff::without_immediate();
     loop {
         let mut rpc = rpc.clone();

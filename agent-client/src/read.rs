@@ -11,8 +11,6 @@ use std::task::{Context, Poll, ready};
 
 use tokio_stream::Stream;
 use tonic::Code;
-use tonic::transport::Channel;
-use waypost_proto::v1::agent_service_client::AgentServiceClient;
 use waypost_proto::v1::read_events_response::Response;
 use waypost_proto::v1::start_position::Position;
 use waypost_proto::v1::{Gap, ReadEventsRequest, ReadEventsResponse, ReadMode, StartPosition, StoredEvent};
@@ -21,6 +19,7 @@ use crate::failure::Failure;
 use crate::filter::{Filter, Start};
 use crate::limits::{HEARTBEAT, PATIENCE};
 use crate::link::{Link, Step};
+use crate::rpc::Rpc;
 
 /// Why a reader cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +36,7 @@ pub enum ReadError {
 /// A reader about to be opened.
 #[must_use = "nothing is read until it is opened"]
 pub struct ReadBuilder {
-    rpc: AgentServiceClient<Channel>,
+    rpc: Rpc,
     request: ReadEventsRequest,
     on_gap: Option<OnGap>,
 }
@@ -45,7 +44,7 @@ pub struct ReadBuilder {
 type OnGap = Box<dyn Fn(Gap) + Send + Sync>;
 
 impl ReadBuilder {
-    pub(crate) fn new(rpc: AgentServiceClient<Channel>) -> Self {
+    pub(crate) fn new(rpc: Rpc) -> Self {
         let heartbeat = prost_types::Duration::try_from(HEARTBEAT).ok();
         let request = ReadEventsRequest {
             start_position: Some(Start::Earliest.into()),
@@ -108,7 +107,7 @@ impl fmt::Debug for ReadBuilder {
 
 /// Events of the log, in offset order. Also a [`Stream`].
 pub struct Reader {
-    rpc: AgentServiceClient<Channel>,
+    rpc: Rpc,
     /// What to ask for next: what was received is taken off.
     request: ReadEventsRequest,
     link: Link<ReadEventsResponse>,

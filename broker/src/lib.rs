@@ -15,6 +15,7 @@
 //! | [`retention`] | what goes, and when |
 //! | [`spec`], [`filter`], [`token`], [`dead_letters`] | rules, what matches, delivery tokens, what was set aside |
 //! | [`error`] | one table from what went wrong to gRPC and HTTP |
+//! | [`renewal`] | what is read again while the broker runs |
 //! | [`config`] | what an operator may set |
 //! | [`envelope`] | an event as it is stored: checked, completed, encoded once |
 //! | [`schema`] | the registered message types, and what is checked against them |
@@ -36,6 +37,7 @@ pub mod ingress;
 pub mod limits;
 pub mod publisher;
 pub mod registry;
+pub mod renewal;
 pub mod retention;
 pub mod schema;
 pub mod server;

@@ -90,6 +90,10 @@ pub const PUBLISH_APPEND_BYTES: usize = 64 * 1024;
 pub const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The pause after a connection could not be accepted.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a TLS handshake may take.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(5);
+/// How often files that are read again are looked at: certificates and tokens.
+pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 /// The most connections of administrators at a time.
 pub const MAX_ADMIN_CONNECTIONS: u32 = 256;
 /// How long calls may go on after their listener was told to stop.

@@ -11,3 +11,4 @@ mod operated;
 mod path;
 mod stand;
 mod sweep;
+mod tls;

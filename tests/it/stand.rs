@@ -1,6 +1,6 @@
 //! A broker with one source, and what a test needs to reach it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use agent_client::Client;
 use tempfile::TempDir;
@@ -38,8 +38,14 @@ impl Stand {
 
     /// With these lines of configuration, each of which names its section.
     pub(crate) fn with(lines: &str) -> Self {
+        Self::prepared(lines, |_| {})
+    }
+
+    /// The same, with more in the folder before it starts.
+    pub(crate) fn prepared(lines: &str, prepare: impl FnOnce(&Path)) -> Self {
         let configuration = format!("{lines}\n{CONFIGURATION}");
         let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path());
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
         let broker = Broker::start(folder.path(), &configuration);
         Self { broker, folder, configuration }
@@ -62,6 +68,11 @@ impl Stand {
 
     pub(crate) fn url(&self) -> String {
         format!("{}/agent/logistics-anomaly-webhook", self.broker.edge)
+    }
+
+    /// What the broker has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("waypost.log")).unwrap()
     }
 
     /// Host and port of the edge.

@@ -21,7 +21,7 @@ pub struct Broker {
     child: Child,
     // Dropped, it would end the broker's output.
     _output: BufReader<ChildStdout>,
-    /// `http://…` of the edge.
+    /// `http://…` of the edge, or `https://…` if it has TLS.
     pub edge: String,
     /// `http://…` of the agents' listener.
     pub agents: String,
@@ -86,7 +86,8 @@ impl Broker {
                 panic!("the broker ended ({:?}): {printed}\n{log}", child.wait());
             }
         }
-        let mut urls = printed.split_whitespace().filter(|word| word.starts_with("http://")).map(str::to_owned);
+        let mut urls =
+            printed.split_whitespace().filter(|word| word.starts_with("http://") || word.starts_with("https://")).map(str::to_owned);
         let mut next = || urls.next().unwrap_or_else(|| panic!("no address in {printed}"));
         let (edge, agents, admin) = (next(), next(), next());
         Self { child, _output: output, edge, agents, admin }

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tonic::transport::Channel;
-use waypost_proto::v1::agent_service_client::AgentServiceClient;
 use waypost_proto::v1::{PublishItem, PublishRequest};
 
 use super::outcome::{Answer, PublishError, Published, id, prepare};
 use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::limits::{MAX_ITEMS, MAX_PUBLISH_BYTES};
+use crate::rpc::Rpc;
 
 /// A call that has no answer by then is made again.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -21,7 +20,7 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 type Outcome = Result<Published, PublishError>;
 
 /// Publishes the items and gives a result for each, in order.
-pub(crate) async fn batch(rpc: AgentServiceClient<Channel>, mut items: Vec<PublishItem>, deadline: Duration) -> Vec<Outcome> {
+pub(crate) async fn batch(rpc: Rpc, mut items: Vec<PublishItem>, deadline: Duration) -> Vec<Outcome> {
     let give_up_at = Instant::now() + deadline;
     let mut outcomes: Vec<Option<Outcome>> = items.iter_mut().map(|item| prepare(item).err().map(Err)).collect();
     let mut last = None;
@@ -48,7 +47,7 @@ pub(crate) async fn batch(rpc: AgentServiceClient<Channel>, mut items: Vec<Publi
 
 /// One call. Gives the failure when some of it must be tried again.
 async fn call(
-    mut rpc: AgentServiceClient<Channel>,
+    mut rpc: Rpc,
     items: &[PublishItem],
     chunk: &[usize],
     outcomes: &mut [Option<Outcome>],

@@ -10,12 +10,11 @@ use std::task::{Context, Poll, ready};
 
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tonic::transport::Channel;
 use waypost_proto::v1::PublishItem;
-use waypost_proto::v1::agent_service_client::AgentServiceClient;
 
 use super::outcome::{PublishError, Published, prepare};
 use super::stream;
+use crate::rpc::Rpc;
 
 const MAX_IN_FLIGHT: usize = 1_024;
 const MAX_IN_FLIGHT_BYTES: usize = 16 << 20;
@@ -33,13 +32,13 @@ pub(super) struct Submission {
 /// Settings of a [`Publisher`].
 #[must_use = "nothing happens until it is started"]
 pub struct PublisherBuilder {
-    rpc: AgentServiceClient<Channel>,
+    rpc: Rpc,
     events: usize,
     bytes: usize,
 }
 
 impl PublisherBuilder {
-    pub(crate) fn new(rpc: AgentServiceClient<Channel>) -> Self {
+    pub(crate) fn new(rpc: Rpc) -> Self {
         Self { rpc, events: MAX_IN_FLIGHT, bytes: MAX_IN_FLIGHT_BYTES }
     }
 

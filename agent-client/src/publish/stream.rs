@@ -10,8 +10,6 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use waypost_proto::v1::agent_service_client::AgentServiceClient;
 use waypost_proto::v1::{PublishStreamRequest, PublishStreamResponse};
 
 use super::outcome::{Answer, PublishError};
@@ -20,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::limits::MAX_ITEMS;
 use crate::link::{Link, Step};
+use crate::rpc::Rpc;
 
 /// Requests handed to the transport ahead of what it has written.
 const AHEAD: usize = 4;
@@ -29,7 +28,7 @@ const REQUEST_BYTES: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 struct Publishing {
-    rpc: AgentServiceClient<Channel>,
+    rpc: Rpc,
     link: Link<PublishStreamResponse>,
     /// `None`: there is no stream.
     requests: Option<mpsc::Sender<PublishStreamRequest>>,
@@ -42,7 +41,7 @@ struct Publishing {
 }
 
 /// Publishes until every publisher is gone and everything has its answer.
-pub(super) async fn run(rpc: AgentServiceClient<Channel>, mut inbox: mpsc::UnboundedReceiver<Submission>) {
+pub(super) async fn run(rpc: Rpc, mut inbox: mpsc::UnboundedReceiver<Submission>) {
     let mut open = true;
     let mut received = Vec::new();
     let mut this = Publishing {

@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Code;
-use tonic::transport::Channel;
-use waypost_proto::v1::agent_service_client::AgentServiceClient;
 use waypost_proto::v1::{SettleRequest, SettleResponse, SettlementStatus};
 
 use super::outbox::{Outbox, Queued};
@@ -18,6 +16,7 @@ use super::outcome::SettleError;
 use super::settler::{Order, Purpose};
 use crate::backoff::Backoff;
 use crate::failure::Failure;
+use crate::rpc::Rpc;
 
 /// A call that has no answer by then is made again: settling twice is harmless.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -31,7 +30,7 @@ struct Call {
 
 /// Sends orders in batches, one after the other.
 pub(crate) struct Lane {
-    client: AgentServiceClient<Channel>,
+    client: Rpc,
     outbox: Outbox,
     call: Option<Call>,
     backoff: Backoff,
@@ -39,7 +38,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(client: AgentServiceClient<Channel>) -> Self {
+    pub(crate) fn new(client: Rpc) -> Self {
         Self { client, outbox: Outbox::default(), call: None, backoff: Backoff::without_immediate(), not_before: Instant::now() }
     }
 
@@ -109,7 +108,7 @@ impl Lane {
     }
 }
 
-async fn settle(mut client: AgentServiceClient<Channel>, request: SettleRequest) -> Answer {
+async fn settle(mut client: Rpc, request: SettleRequest) -> Answer {
     let asked = request.settlements.len();
     let response = timeout(ATTEMPT, client.settle(request)).await.map_err(|_| Failure::timed_out("Settle", ATTEMPT))??.into_inner();
     match response.results.len() {

@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use waypost_proto::v1::SettleResult;
-use waypost_proto::v1::agent_service_client::AgentServiceClient;
 use waypost_proto::v1::settlement::Action;
 
 use super::lane::Lane;
 use super::lease::Lease;
 use super::outcome::SettleError;
 use crate::limits::MAX_SETTLEMENTS;
+use crate::rpc::Rpc;
 
 /// What an order is for.
 #[derive(Debug)]
@@ -69,7 +68,7 @@ pub(crate) struct Settler {
 
 impl Settler {
     /// Starts the task. Must be called inside a Tokio runtime.
-    pub(crate) fn start(client: AgentServiceClient<Channel>) -> Self {
+    pub(crate) fn start(client: Rpc) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
         tokio::spawn(run(inbox, Lane::new(client.clone()), Lane::new(client)));
         Self { orders }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::tail::From;
+use crate::config::SecretRef;
 
 /// The event broker for software agents: webhooks come in signed, deliveries go out signed for.
 #[derive(Debug, Parser)]
@@ -104,6 +105,15 @@ pub struct BrokerArgs {
     /// Its admin listener, asked for message types that are not built in
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8482")]
     pub admin: String,
+    /// Your token, where the broker asks for one: env:NAME or file:PATH, never the token itself
+    #[arg(long, value_name = "env:NAME|file:PATH")]
+    pub token: Option<SecretRef>,
+    /// Whose certificates are trusted for https://, in PEM; without it, those that the operating system trusts
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Your certificate and its key, both in one file in PEM, where the broker asks for one
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
 }
 
 /// What `tail` can be told.
@@ -180,6 +190,9 @@ pub struct SendArgs {
     /// The edge of the broker, host and port; without it, edge.listen of the configuration
     #[arg(long, value_name = "HOST:PORT")]
     pub edge: Option<String>,
+    /// Whose certificates are trusted if the edge has TLS, in PEM; without it, those in the edge's own certificate file
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Change the body after signing it
     #[arg(long)]
     pub tamper: bool,

@@ -15,8 +15,8 @@ use super::{args::PublishArgs, connection, failure::Failure, output, types::Type
 /// When the data cannot be read or is not of the type, and when the broker cannot be reached or refuses.
 pub async fn run(args: PublishArgs) -> Result<(), Failure> {
     let text = read(&args.data)?;
-    let channel = connection::open(&args.broker.agents, "--agents").await?;
-    let data = Types::built_in(&args.broker.admin)?.from_json(&args.event_type, &text).await?;
+    let channel = connection::agents(&args.broker).await?;
+    let data = Types::built_in(&args.broker)?.from_json(&args.event_type, &text).await?;
     let lineage = (!args.correlation_id.is_empty()).then(|| Lineage { correlation_id: args.correlation_id, ..Lineage::default() });
     let event = Event {
         id: args.id,

@@ -2,17 +2,21 @@
 //!
 //! Constraint: the secret comes from the configuration, as the broker has it, and is never printed.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{args::SendArgs, check, failure::Failure, output};
-use crate::{clock::Clock, entropy::Entropy, ingress::Source};
+use crate::{clock::Clock, config::Setup, entropy::Entropy, ingress::Source, server::tls};
 
 /// What a source answered.
 struct Answer {
@@ -38,9 +42,9 @@ pub async fn run(args: SendArgs) -> Result<(), Failure> {
     let headers = sign(source, &args, &body)?;
     let sent = if args.tamper { tampered(&body) } else { body };
     let listen = setup.config.edge.listen.get().to_string();
-    let address = args.edge.unwrap_or(listen);
+    let edge = Edge { address: args.edge.unwrap_or(listen), tls: connector(&setup, args.ca.as_deref())? };
     for _ in 0..if args.duplicate { 2 } else { 1 } {
-        let answer = post(&address, &source.path, &headers, sent.clone()).await?;
+        let answer = post(&edge, &source.path, &headers, sent.clone()).await?;
         if args.json {
             output::line(json!({ "status": answer.status, "answer": answer.body }));
         } else {
@@ -78,14 +82,37 @@ fn tampered(body: &[u8]) -> Vec<u8> {
     body
 }
 
-async fn post(address: &str, path: &str, headers: &HeaderMap, body: Vec<u8>) -> Result<Answer, Failure> {
+/// Where webhooks go.
+struct Edge {
+    /// Host and port.
+    address: String,
+    tls: Option<TlsConnector>,
+}
+
+/// What the edge's certificate is checked with, if it has one.
+fn connector(setup: &Setup, ca: Option<&Path>) -> Result<Option<TlsConnector>, Failure> {
+    let authority = setup.certificates.edge.as_ref().map(|tls| ca.unwrap_or(tls.certificate()));
+    authority.map(tls::connector).transpose().map_err(Failure::failed)
+}
+
+async fn post(Edge { address, tls }: &Edge, path: &str, headers: &HeaderMap, body: Vec<u8>) -> Result<Answer, Failure> {
     let stream = TcpStream::connect(address).await.map_err(|error| {
         Failure::Failed(format!("no broker answers at {address} ({error}); start one with `waypost serve`, or name it with --edge"))
     })?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Failure::failed)?;
-    tokio::spawn(connection);
     let mut request = Request::post(path).header(header::HOST, address).body(Full::new(Bytes::from(body))).map_err(Failure::failed)?;
     request.headers_mut().extend(headers.clone());
+    let Some(tls) = tls else { return exchange(stream, request).await };
+    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).trim_matches(['[', ']']).to_owned();
+    let name = ServerName::try_from(host).map_err(Failure::failed)?;
+    let stream = tls.connect(name, stream).await.map_err(|error| {
+        Failure::Failed(format!("who answers at {address} cannot be trusted: {error}; --ca names the authority of its certificate"))
+    })?;
+    exchange(stream, request).await
+}
+
+async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Failure::failed)?;
+    tokio::spawn(connection);
     let answer = sender.send_request(request).await.map_err(Failure::failed)?;
     let status = answer.status().as_u16();
     let bytes = answer.into_body().collect().await.map_err(Failure::failed)?.to_bytes();

@@ -3,7 +3,7 @@
 //! Constraints: sockets are bound before the store is touched, so that a port in use costs nothing; what is wrong is told before anything is
 //! served; what was answered is durable, so that ending at once loses nothing.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use rustix::fs::statvfs;
 use tokio_util::sync::CancellationToken;
@@ -33,11 +33,12 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
 async fn serve(setup: Setup) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     signals::drain_on_signal(stop.clone()).map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")))?;
-    let listeners = Listeners::bind(&setup.config).await.map_err(Failure::failed)?;
+    let listeners = Listeners::bind(&setup).await.map_err(Failure::failed)?;
     let addresses = listeners.addresses();
     let health = Health::starting();
     health.set(Readiness::Starting).await;
     let running = listeners.serve(&health);
+    tokio::spawn(setup.renewals().run(stop.clone()));
 
     let store = open_store(&setup.config).await?;
     let started = Started { setup: &setup, addresses, disk: store.disk() }.to_string();
@@ -105,9 +106,12 @@ impl fmt::Display for Started<'_> {
             format!("DAMAGE found {} times, see the log", self.disk.damage)
         };
         writeln!(f, "waypost {} is ready", env!("CARGO_PKG_VERSION"))?;
-        writeln!(f, "  edge    http://{edge}  (webhooks)")?;
-        writeln!(f, "  agents  http://{agents}  (gRPC, gRPC-Web)")?;
-        writeln!(f, "  admin   http://{admin}  (gRPC, /healthz, /readyz)")?;
+        let secured = &self.setup.certificates;
+        let [edge, agents, admin] =
+            [(edge, &secured.edge), (agents, &secured.agents), (admin, &secured.admin)].map(|(at, tls)| url(at, tls.is_some()));
+        writeln!(f, "  edge    {edge}  (webhooks)")?;
+        writeln!(f, "  agents  {agents}  (gRPC, gRPC-Web)")?;
+        writeln!(f, "  admin   {admin}  (gRPC, /healthz, /readyz)")?;
         write!(f, "  store   {place}: {events}, {} of {} used, {health}", in_mib(self.disk.used), in_mib(self.disk.cap))?;
         for source in self.setup.sources.iter() {
             let verified = match source.active_secrets() {
@@ -115,10 +119,14 @@ impl fmt::Display for Started<'_> {
                 1 => format!("{}, 1 secret", source.scheme),
                 secrets => format!("{}, {secrets} secrets", source.scheme),
             };
-            write!(f, "\n  source  {}  POST http://{edge}{}  {verified}", source.name, source.path)?;
+            write!(f, "\n  source  {}  POST {edge}{}  {verified}", source.name, source.path)?;
         }
         Ok(())
     }
+}
+
+fn url(at: SocketAddr, is_secured: bool) -> String {
+    format!("{}://{at}", if is_secured { "https" } else { "http" })
 }
 
 fn in_mib(bytes: u64) -> Size {

@@ -61,7 +61,7 @@ impl From {
 /// # Errors
 /// When the broker cannot be reached, refuses, or goes away.
 pub async fn run(args: TailArgs) -> Result<(), Failure> {
-    let channel = connection::open(&args.broker.agents, "--agents").await?;
+    let channel = connection::agents(&args.broker).await?;
     let mut client = AgentServiceClient::new(channel).max_decoding_message_size(limits::MAX_REQUEST_BYTES);
     let mode = if args.once { ReadMode::Bounded } else { ReadMode::Follow };
     let request = ReadEventsRequest {
@@ -71,7 +71,7 @@ pub async fn run(args: TailArgs) -> Result<(), Failure> {
         ..ReadEventsRequest::default()
     };
     let mut stream = client.read_events(request).await.map_err(connection::refused)?.into_inner();
-    let mut types = Types::built_in(&args.broker.admin)?;
+    let mut types = Types::built_in(&args.broker)?;
     while let Some(message) = stream.message().await.map_err(connection::refused)? {
         match message.response {
             Some(Response::Events(events)) => {

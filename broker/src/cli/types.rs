@@ -15,13 +15,13 @@ use waypost_proto::{
     v1::{GetSchemaRequest, JsonPayload, schema_admin_service_client::SchemaAdminServiceClient},
 };
 
-use super::{connection, failure::Failure};
+use super::{args::BrokerArgs, connection, failure::Failure};
 
 /// The message types known so far.
 pub struct Types {
     pool: DescriptorPool,
     /// Where others are asked for.
-    admin: String,
+    broker: BrokerArgs,
     asked: BTreeSet<String>,
 }
 
@@ -30,9 +30,9 @@ impl Types {
     ///
     /// # Errors
     /// When the built-in descriptors cannot be read, which a test rules out.
-    pub fn built_in(admin: &str) -> Result<Self, Failure> {
+    pub fn built_in(broker: &BrokerArgs) -> Result<Self, Failure> {
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).map_err(Failure::failed)?;
-        Ok(Self { pool, admin: admin.to_owned(), asked: BTreeSet::new() })
+        Ok(Self { pool, broker: broker.clone(), asked: BTreeSet::new() })
     }
 
     /// The data of an event as JSON.
@@ -81,7 +81,7 @@ impl Types {
     }
 
     async fn ask(&mut self, name: &str) -> Result<(), Failure> {
-        let mut client = SchemaAdminServiceClient::new(connection::open(&self.admin, "--admin").await?);
+        let mut client = SchemaAdminServiceClient::new(connection::admin(&self.broker).await?);
         let answer = client.get_schema(GetSchemaRequest { name: name.to_owned() }).await.map_err(connection::refused)?;
         // Files that are known already are passed over.
         self.pool.decode_file_descriptor_set(answer.into_inner().file_descriptor_set).map_err(Failure::failed)
@@ -96,7 +96,8 @@ mod tests {
 
     fn types() -> Types {
         // Nobody listens there, as if the broker were of another version.
-        Types::built_in("http://127.0.0.1:1").unwrap()
+        let nobody = "http://127.0.0.1:1".to_owned();
+        Types::built_in(&BrokerArgs { agents: nobody.clone(), admin: nobody, token: None, ca: None, identity: None }).unwrap()
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
 //! The three listeners: the edge for webhooks, the agents' gRPC, and the administrators'.
 //!
-//! Constraint: none listens beyond loopback without saying `insecure = true`, since there is neither TLS nor authentication yet.
+//! Constraint: none listens beyond loopback without TLS and without knowing who calls, unless it says `insecure = true`. The edge knows by
+//! the signatures of its sources.
 
 use serde::Deserialize;
 
-use super::{Address, Findings, Origin, Size, Span};
+use super::{Address, Findings, Origin, Size, Span, TlsConfig};
 
 /// Where outside systems post webhooks.
 #[derive(Clone, Debug, Deserialize)]
@@ -12,6 +13,9 @@ use super::{Address, Findings, Origin, Size, Span};
 pub struct EdgeConfig {
     /// Address of the listener.
     pub listen: Address,
+    /// Its certificate. Without one it speaks plain HTTP.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
     /// Whether it may be reached from beyond this machine, unencrypted.
     pub insecure: bool,
     /// The most connections at a time; further ones wait in the backlog of the operating system.
@@ -30,7 +34,10 @@ pub struct EdgeConfig {
 pub struct AgentsConfig {
     /// Address of the listener.
     pub listen: Address,
-    /// Whether it may be reached from beyond this machine, unencrypted and by anybody.
+    /// Its certificate. Without one it speaks plain HTTP.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Whether it may be reached from beyond this machine, unencrypted or by anybody.
     pub insecure: bool,
     /// The most connections at a time; further ones wait in the backlog of the operating system.
     pub max_connections: u32,
@@ -52,13 +59,16 @@ pub struct AgentsConfig {
 pub struct AdminConfig {
     /// Address of the listener.
     pub listen: Address,
-    /// Whether it may be reached from beyond this machine, unencrypted and by anybody.
+    /// Its certificate. Without one it speaks plain HTTP.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Whether it may be reached from beyond this machine, unencrypted or by anybody.
     pub insecure: bool,
 }
 
 impl EdgeConfig {
     pub(super) fn check(&self, findings: &mut Findings) {
-        loopback(self.listen, self.insecure, findings);
+        guarded(self.listen, self.insecure, &[("tls", self.tls.is_some())], findings);
         findings.between("max_connections", self.max_connections, 1, 1_000_000);
         findings.between("max_body", self.max_body, Size::from_bytes(1), Size::from_bytes(1 << 20));
         findings.between("header_timeout", self.header_timeout, Span::from_millis(100), Span::from_millis(60_000));
@@ -68,7 +78,7 @@ impl EdgeConfig {
 
 impl AgentsConfig {
     pub(super) fn check(&self, findings: &mut Findings) {
-        loopback(self.listen, self.insecure, findings);
+        guarded(self.listen, self.insecure, &[("tls", self.tls.is_some()), ("tokens", false)], findings);
         findings.between("max_connections", self.max_connections, 1, 1_000_000);
         findings.between("max_streams", self.max_streams, 1, 100_000);
         findings.between("keepalive_interval", self.keepalive_interval, Span::from_millis(100), Span::from_millis(3_600_000));
@@ -79,15 +89,18 @@ impl AgentsConfig {
 
 impl AdminConfig {
     pub(super) fn check(&self, findings: &mut Findings) {
-        loopback(self.listen, self.insecure, findings);
+        guarded(self.listen, self.insecure, &[("tls", self.tls.is_some()), ("tokens", false)], findings);
     }
 }
 
-fn loopback(listen: Address, insecure: bool, findings: &mut Findings) {
-    if !insecure && !listen.get().ip().is_loopback() {
+/// Beyond this machine, everything that a listener needs must be there, or be done without in so many words.
+fn guarded(listen: Address, insecure: bool, needed: &[(&str, bool)], findings: &mut Findings) {
+    let missing: Vec<_> = needed.iter().filter(|(_, is_there)| !is_there).map(|(what, _)| *what).collect();
+    if !insecure && !missing.is_empty() && !listen.get().ip().is_loopback() {
         let text = format!(
-            "{listen} can be reached from beyond this machine, and this version has neither TLS nor authentication; use 127.0.0.1 (behind \
-             a proxy that has them), or accept the risk with insecure = true in the same section"
+            "{listen} can be reached from beyond this machine, and this listener has no {}; set it, or use 127.0.0.1 (behind a proxy that \
+             has it), or accept the risk with insecure = true in the same section",
+            missing.join(" and no ")
         );
         findings.wrong("listen", text);
     }

@@ -18,6 +18,7 @@ mod schemas;
 mod setup;
 mod source;
 mod store;
+mod tls;
 mod value;
 
 #[cfg(test)]
@@ -32,7 +33,8 @@ pub use origin::{InvalidOrigin, Origin};
 pub use problem::{Findings, Problem, Problems};
 pub use root::Config;
 pub use schemas::SchemasConfig;
-pub use setup::Setup;
+pub use setup::{Certificates, Setup};
 pub use source::{OnUndecodable, SourceConfig, SourceContext, Verify};
 pub use store::{Engine, RetentionConfig, StoreConfig};
+pub use tls::TlsConfig;
 pub use value::{Address, InvalidValue, Secret, SecretError, SecretRef, Share, Size, Span};

@@ -2,12 +2,17 @@
 //!
 //! Constraint: whatever can be wrong before the first socket is bound is found here, so that `waypost check` finds it too.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use super::{Config, Findings, SourceContext};
+use super::{Config, Findings, SourceContext, TlsConfig};
 use crate::{
     ingress::{Source, Sources},
+    renewal::{Renew, Renewals},
     schema::Schemas,
+    server::{
+        Tls,
+        tls::{HTTP_1_1, HTTP_2},
+    },
 };
 
 /// What a broker starts with.
@@ -19,6 +24,33 @@ pub struct Setup {
     pub schemas: Schemas,
     /// The configured sources.
     pub sources: Sources,
+    /// The certificates of the listeners.
+    pub certificates: Certificates,
+}
+
+/// The certificates of the listeners that have one.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates {
+    /// Of the edge, which speaks HTTP/1.1.
+    pub edge: Option<Arc<Tls>>,
+    /// Of the agents' listener.
+    pub agents: Option<Arc<Tls>>,
+    /// Of the administrators' listener.
+    pub admin: Option<Arc<Tls>>,
+}
+
+impl Certificates {
+    fn load(config: &Config, base: &Path, findings: &mut Findings) -> Self {
+        let mut load = |name, config: Option<&TlsConfig>, protocols| {
+            let loaded = config.map(|config| Tls::load(name, config.within(base), protocols));
+            loaded.transpose().map_err(|error| findings.wrong(name, error)).ok().flatten().map(Arc::new)
+        };
+        Self {
+            edge: load("edge.tls", config.edge.tls.as_ref(), &[HTTP_1_1]),
+            agents: load("agents.tls", config.agents.tls.as_ref(), &[HTTP_2, HTTP_1_1]),
+            admin: load("admin.tls", config.admin.tls.as_ref(), &[HTTP_2, HTTP_1_1]),
+        }
+    }
 }
 
 impl Setup {
@@ -27,11 +59,19 @@ impl Setup {
     pub(super) fn build(mut config: Config, base: &Path, findings: &mut Findings) -> Option<Self> {
         config.store.data_dir = base.join(&config.store.data_dir);
         config.check(findings);
+        let certificates = Certificates::load(&config, base, findings);
         let folders: Vec<_> = config.schemas.folders.iter().map(|folder| base.join(folder)).collect();
         let schemas = Schemas::load(&folders).map_err(|error| findings.wrong("schemas.folders", error)).ok()?;
         let context = SourceContext { schemas: &schemas, edge: &config.edge, dedup_window: config.store.dedup_window, base };
         let ready: Vec<Option<Source>> = config.sources.iter().map(|(name, source)| source.build(name, context, findings)).collect();
         let sources = Sources::new(ready.into_iter().flatten()).map_err(|error| findings.wrong("sources", error)).ok()?;
-        Some(Self { config, schemas, sources })
+        Some(Self { config, schemas, sources, certificates })
+    }
+
+    /// What is to be read again while the broker runs.
+    #[must_use]
+    pub fn renewals(&self) -> Renewals {
+        let Certificates { edge, agents, admin } = &self.certificates;
+        [edge, agents, admin].into_iter().flatten().map(|tls| Arc::clone(tls) as Arc<dyn Renew>).collect()
     }
 }

@@ -6,6 +6,7 @@
 use std::{env, fmt, fs, io, net::SocketAddr, path::Path, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
+use zeroize::Zeroizing;
 
 /// A text that is not a value of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -162,9 +163,9 @@ pub enum SecretRef {
     File(PathBuf),
 }
 
-/// A secret. Neither `Debug` nor `Display` shows it.
+/// A secret. Neither `Debug` nor `Display` shows it, and its memory is wiped when it goes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(Zeroizing<Vec<u8>>);
 
 /// Why a secret could not be read. Holds the reference, never the secret.
 #[derive(Debug, thiserror::Error)]
@@ -191,14 +192,15 @@ impl SecretRef {
     /// # Errors
     /// When it is not there or empty.
     pub fn resolve(&self, base: &Path) -> Result<Secret, SecretError> {
-        let mut bytes = match self {
+        let mut bytes = Zeroizing::new(match self {
             Self::Env(name) => env::var(name).map_err(|_| SecretError::NoVariable(name.clone()))?.into_bytes(),
             Self::File(path) => {
                 let path = base.join(path);
                 fs::read(&path).map_err(|source| SecretError::NoFile { path, source })?
             }
-        };
-        bytes.truncate(bytes.trim_ascii_end().len());
+        });
+        let end = bytes.trim_ascii_end().len();
+        bytes.truncate(end);
         if bytes.is_empty() { Err(SecretError::Empty(self.clone())) } else { Ok(Secret(bytes)) }
     }
 }
@@ -229,7 +231,7 @@ impl Secret {
     /// From bytes that were read elsewhere.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
+        Self(Zeroizing::new(bytes.into()))
     }
 
     /// The secret. Not for logs or errors.

@@ -3,25 +3,18 @@
 //! Constraints: no task outlives [`Listener::serve`]; when the stop token is cancelled nothing more is accepted, requests under way are
 //! finished, and what has not ended after the grace is cut.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::body::Body;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpConnectInfo;
-use tower::Service;
 use tracing::{debug, warn};
 
-use super::{AllowedOrigins, LateRouter};
+use super::{AllowedOrigins, LateRouter, Tls, connection::Connection};
 use crate::limits;
 
 /// Why an address cannot be listened on.
@@ -68,12 +61,23 @@ pub enum Protocol {
     },
 }
 
+impl Protocol {
+    /// How long the first byte of a connection may take.
+    pub(super) fn first_byte(&self) -> Duration {
+        match self {
+            Self::Webhooks { header_timeout } => *header_timeout,
+            Self::Grpc { ping_interval, .. } => *ping_interval,
+        }
+    }
+}
+
 /// A bound socket.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     protocol: Protocol,
+    tls: Option<Arc<Tls>>,
     max_connections: usize,
 }
 
@@ -90,7 +94,13 @@ impl Listener {
         let socket = TcpListener::bind(address).await.map_err(refused)?;
         let address = socket.local_addr().map_err(refused)?;
         let max_connections = usize::try_from(max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Ok(Self { socket, address, protocol, max_connections })
+        Ok(Self { socket, address, protocol, tls: None, max_connections })
+    }
+
+    /// The same, with TLS if there is a certificate.
+    #[must_use]
+    pub fn secured(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Where it listens; the port is known even if it was to be any free one.
@@ -121,11 +131,12 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => {
                     // A token of its own: connections that share one wait for its lock, at every poll.
-                    let (protocol, stop) = (self.protocol.clone(), stop.child_token());
-                    let serving = connection(stream, peer, self.address, protocol, routes.clone(), stop);
+                    let stop = stop.child_token();
+                    let (protocol, tls, routes) = (self.protocol.clone(), self.tls.clone(), routes.clone());
+                    let connection = Connection { stream, peer, local: self.address, protocol, tls, routes, stop };
                     connections.spawn(async move {
                         let _permit = permit;
-                        serving.await;
+                        connection.serve().await;
                     });
                 }
                 Err(error) => {
@@ -144,80 +155,6 @@ impl Listener {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    local: SocketAddr,
-    protocol: Protocol,
-    routes: LateRouter,
-    stop: CancellationToken,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%peer, %error, "TCP_NODELAY could not be set");
-    }
-    // hyper counts the header time from the first byte on; who sends none must not hold a connection either.
-    let first_byte = match &protocol {
-        Protocol::Webhooks { header_timeout } => *header_timeout,
-        Protocol::Grpc { ping_interval, .. } => *ping_interval,
-    };
-    let mut byte = [0];
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => return,
-        first = timeout(first_byte, stream.peek(&mut byte)) => if !matches!(first, Ok(Ok(1..))) { return },
-    }
-
-    let builder = builder(&protocol);
-    let origins = match protocol {
-        Protocol::Webhooks { .. } => None,
-        Protocol::Grpc { origins, .. } => Some(origins),
-    };
-    let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
-        let info = TcpConnectInfo { local_addr: Some(local), remote_addr: Some(peer) };
-        let (mut router, origins) = (routes.current(), origins.clone());
-        async move {
-            let Some(origins) = origins else { return router.call(request).await };
-            request.extensions_mut().insert(info);
-            let serve = async |request: axum::extract::Request| router.call(request).await.unwrap_or_else(|never| match never {});
-            Ok::<_, Infallible>(origins.admit(request, serve).await)
-        }
-    });
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        biased;
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-        ended = serving.as_mut() => ended,
-    };
-    if let Err(error) = ended {
-        debug!(%peer, error, "a connection ended early");
-    }
-}
-
-fn builder(protocol: &Protocol) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    match protocol {
-        Protocol::Webhooks { header_timeout } => {
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(*header_timeout).half_close(false);
-            builder.http1_only()
-        }
-        Protocol::Grpc { max_streams, ping_interval, ping_timeout, .. } => {
-            builder.http1().timer(TokioTimer::new());
-            builder
-                .http2()
-                .timer(TokioTimer::new())
-                .keep_alive_interval(*ping_interval)
-                .keep_alive_timeout(*ping_timeout)
-                .max_concurrent_streams(*max_streams)
-                .max_frame_size(limits::HTTP2_MAX_FRAME_BYTES);
-            builder
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -225,6 +162,7 @@ mod tests {
     use axum::{Router, routing::get};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
         sync::Notify,
     };
 

@@ -7,6 +7,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`listener`] | bind, accept, serve, drain |
+//! | `connection` | one connection: its first byte, its handshake, its requests |
+//! | [`tls`] | a listener's certificate, and its renewal |
 //! | [`health`] | `/healthz`, `/readyz` and what they go by |
 //! | [`late`] | routes that are filled in once the store has recovered |
 //! | [`origins`] | which web pages may call |
@@ -14,6 +16,7 @@
 //! | [`start`] | from a configuration and a store to a broker with routes |
 //! | [`signals`] | SIGTERM and SIGINT |
 
+mod connection;
 pub mod health;
 pub mod late;
 pub mod listener;
@@ -21,6 +24,7 @@ pub mod origins;
 pub mod running;
 pub mod signals;
 pub mod start;
+pub mod tls;
 
 pub use health::{Health, Readiness};
 pub use late::LateRouter;
@@ -28,3 +32,4 @@ pub use listener::{BindError, Listener, Protocol};
 pub use origins::AllowedOrigins;
 pub use running::{Addresses, Listeners, Routes, Running};
 pub use start::{StartError, start};
+pub use tls::{Tls, TlsError};

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_web::GrpcWebLayer;
 
 use super::{AllowedOrigins, BindError, Health, LateRouter, Listener, Protocol};
-use crate::{config::Config, limits};
+use crate::{config::Setup, limits};
 
 /// Three bound sockets.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl Listeners {
     ///
     /// # Errors
     /// [`BindError`] for the first that cannot be.
-    pub async fn bind(config: &Config) -> Result<Self, BindError> {
-        let (edge, agents, admin) = (&config.edge, &config.agents, &config.admin);
+    pub async fn bind(setup: &Setup) -> Result<Self, BindError> {
+        let (edge, agents, admin) = (&setup.config.edge, &setup.config.agents, &setup.config.admin);
         let webhooks = Protocol::Webhooks { header_timeout: edge.header_timeout.get() };
         let grpc = |origins| Protocol::Grpc {
             max_streams: agents.max_streams,
@@ -59,11 +59,16 @@ impl Listeners {
             origins,
         };
         let pages = AllowedOrigins::new(&agents.allowed_origins);
+        let no_pages = AllowedOrigins::default();
+        let certificates = setup.certificates.clone();
+        let (edge_at, agents_at, admin_at) = (edge.listen.get(), agents.listen.get(), admin.listen.get());
+        let webhooks = Listener::bind("edge.listen", edge_at, webhooks, edge.max_connections).await?;
+        let agents = Listener::bind("agents.listen", agents_at, grpc(pages), agents.max_connections).await?;
+        let admin = Listener::bind("admin.listen", admin_at, grpc(no_pages), limits::MAX_ADMIN_CONNECTIONS).await?;
         Ok(Self {
-            edge: Listener::bind("edge.listen", edge.listen.get(), webhooks, edge.max_connections).await?,
-            agents: Listener::bind("agents.listen", agents.listen.get(), grpc(pages), agents.max_connections).await?,
-            admin: Listener::bind("admin.listen", admin.listen.get(), grpc(AllowedOrigins::default()), limits::MAX_ADMIN_CONNECTIONS)
-                .await?,
+            edge: webhooks.secured(certificates.edge),
+            agents: agents.secured(certificates.agents),
+            admin: admin.secured(certificates.admin),
             edge_grace: edge.body_timeout.get(),
         })
     }
@@ -158,7 +163,7 @@ mod tests {
 
     async fn started() -> (Addresses, Health, Running) {
         let any_ports = "[edge]\nlisten = '127.0.0.1:0'\n[agents]\nlisten = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'";
-        let listeners = Listeners::bind(&config::parse(any_ports, Path::new("")).unwrap().config).await.unwrap();
+        let listeners = Listeners::bind(&config::parse(any_ports, Path::new("")).unwrap()).await.unwrap();
         let health = Health::starting();
         (listeners.addresses(), health.clone(), listeners.serve(&health))
     }

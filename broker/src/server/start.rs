@@ -35,7 +35,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`].
 pub async fn start(setup: Setup, store: Arc<dyn EventStore>) -> Result<(Arc<Broker>, Routes), StartError> {
-    let Setup { config, schemas, sources } = setup;
+    let Setup { config, schemas, sources, .. } = setup;
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
     let settings = Settings::of(&config);
     let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), Arc::new(schemas), settings).await?;

@@ -1,0 +1,196 @@
+//! One connection: its first byte, its handshake if there is one, its requests.
+//!
+//! Constraints: whoever sends nothing, or does not finish a handshake, is cut within a time; the first byte tells TLS from HTTP, so that each
+//! mistake about it is told by its name, to whoever connects and to the log.
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::body::Body;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpConnectInfo;
+use tower::Service;
+use tracing::{debug, info, warn};
+
+use super::{LateRouter, Protocol, Tls, tls};
+use crate::limits;
+
+/// What every TLS connection begins with: a handshake record. No HTTP request begins with it.
+const HANDSHAKE: u8 = 0x16;
+
+/// What HTTP is told that comes where TLS is expected.
+const HTTPS_ONLY: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nThis port speaks TLS: use https://\n";
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) protocol: Protocol,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) routes: LateRouter,
+    pub(super) stop: CancellationToken,
+}
+
+impl Connection {
+    /// Serves it to its end; once `stop` is cancelled, what is under way is finished.
+    pub(super) async fn serve(self) {
+        let Self { stream, peer, local, protocol, tls, routes, stop } = self;
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "TCP_NODELAY could not be set");
+        }
+        let opening = open(stream, peer, local, tls.as_deref(), protocol.first_byte());
+        let opened = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            opened = opening => opened,
+        };
+        let requests = Requests { peer, local, protocol, routes, stop };
+        match opened {
+            None => {}
+            Some(Opened::Plain(stream)) => requests.serve(stream, Version::AsItComes).await,
+            Some(Opened::Secured(stream)) => {
+                let is_2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
+                requests.serve(*stream, if is_2 { Version::Two } else { Version::One }).await;
+            }
+        }
+    }
+}
+
+enum Opened {
+    Plain(TcpStream),
+    Secured(Box<TlsStream<TcpStream>>),
+}
+
+/// Waits for the first byte of a request. hyper counts times from there on; who sends none must not hold a connection either.
+async fn open(mut stream: TcpStream, peer: SocketAddr, local: SocketAddr, tls: Option<&Tls>, first_byte: Duration) -> Option<Opened> {
+    let mut byte = [0];
+    if !matches!(timeout(first_byte, stream.peek(&mut byte)).await, Ok(Ok(1..))) {
+        return None;
+    }
+    match (tls, byte == [HANDSHAKE]) {
+        (None, false) => Some(Opened::Plain(stream)),
+        (None, true) => {
+            warn!(%peer, listener = %local, "a client speaks TLS, and this listener does not: its section needs tls, or the client http://");
+            // It is answered as what it is here: no HTTP.
+            Some(Opened::Plain(stream))
+        }
+        (Some(_), false) => {
+            warn!(%peer, listener = %local, "a client speaks plain HTTP, and this listener speaks TLS: the client must use https://");
+            // A close with something unread would take the answer back.
+            let _ = timeout(limits::TLS_HANDSHAKE, refuse_plain(&mut stream)).await;
+            None
+        }
+        (Some(tls), true) => {
+            let mut stream = match timeout(limits::TLS_HANDSHAKE, tls.acceptor().accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    info!(%peer, listener = %local, %error, "a TLS handshake failed");
+                    return None;
+                }
+                Err(_) => {
+                    info!(%peer, listener = %local, "a TLS handshake was not finished in {:?}", limits::TLS_HANDSHAKE);
+                    return None;
+                }
+            };
+            let something = timeout(first_byte, stream.fill_buf()).await;
+            matches!(something, Ok(Ok(bytes)) if !bytes.is_empty()).then(|| Opened::Secured(Box::new(stream)))
+        }
+    }
+}
+
+async fn refuse_plain(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(HTTPS_ONLY).await?;
+    stream.shutdown().await?;
+    let mut rest = [0; 1024];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+/// Which HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// As its first bytes say.
+    AsItComes,
+    One,
+    Two,
+}
+
+/// What is needed to serve the requests of a connection.
+struct Requests {
+    peer: SocketAddr,
+    local: SocketAddr,
+    protocol: Protocol,
+    routes: LateRouter,
+    stop: CancellationToken,
+}
+
+impl Requests {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, version: Version) {
+        let Self { peer, local, protocol, routes, stop } = self;
+        let builder = builder(&protocol, version);
+        let origins = match protocol {
+            Protocol::Webhooks { .. } => None,
+            Protocol::Grpc { origins, .. } => Some(origins),
+        };
+        let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let mut request = request.map(Body::new);
+            let info = TcpConnectInfo { local_addr: Some(local), remote_addr: Some(peer) };
+            let (mut router, origins) = (routes.current(), origins.clone());
+            async move {
+                let Some(origins) = origins else { return router.call(request).await };
+                request.extensions_mut().insert(info);
+                let serve = async |request: axum::extract::Request| router.call(request).await.unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(origins.admit(request, serve).await)
+            }
+        });
+        let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+            ended = serving.as_mut() => ended,
+        };
+        if let Err(error) = ended {
+            debug!(%peer, error, "a connection ended early");
+        }
+    }
+}
+
+fn builder(protocol: &Protocol, version: Version) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    match protocol {
+        Protocol::Webhooks { header_timeout } => {
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(*header_timeout).half_close(false);
+            builder.http1_only()
+        }
+        Protocol::Grpc { max_streams, ping_interval, ping_timeout, .. } => {
+            builder.http1().timer(TokioTimer::new());
+            builder
+                .http2()
+                .timer(TokioTimer::new())
+                .keep_alive_interval(*ping_interval)
+                .keep_alive_timeout(*ping_timeout)
+                .max_concurrent_streams(*max_streams)
+                .max_frame_size(limits::HTTP2_MAX_FRAME_BYTES);
+            match version {
+                Version::AsItComes => builder,
+                Version::One => builder.http1_only(),
+                Version::Two => builder.http2_only(),
+            }
+        }
+    }
+}

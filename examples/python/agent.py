@@ -45,6 +45,7 @@ TRANSIENT = {
 """Try again. ABORTED is not among them: a newer stream has taken over this session."""
 
 UNAVAILABLE = settle_pb2.SETTLEMENT_STATUS_UNAVAILABLE
+OUTPUT_REFUSED = settle_pb2.SETTLEMENT_STATUS_OUTPUT_REFUSED
 
 
 class Rejected(Exception):
@@ -52,7 +53,8 @@ class Rejected(Exception):
 
 
 class Agent:
-    """One session of one subscription. `handle(delivery)` does the work: returning acks, raising nacks or rejects."""
+    """One session of one subscription. `handle(delivery)` does the work: what it returns, events or nothing, is published with
+    the ack; raising nacks, or rejects."""
 
     def __init__(self, address, subscription, spec, handle, concurrency=8):
         self.handle = handle
@@ -157,7 +159,8 @@ class Agent:
         """Handles one delivery and settles it. Returns when the broker has recorded that."""
         settlement = settle_pb2.Settlement(token=delivery.token)
         try:
-            await self.handle(delivery)
+            outputs = await self.handle(delivery)
+            settlement.ack.outputs.extend(outputs or [])
             settlement.ack.SetInParent()
         except Rejected as reason:
             settlement.reject.reason = str(reason)
@@ -168,6 +171,10 @@ class Agent:
             self.handling.pop(delivery.token, None)
         try:
             (result,) = await self.settle([settlement])
+            if result.status == OUTPUT_REFUSED:
+                # The event is still ours. The same outputs would be refused again, after the same work.
+                settlement.reject.reason = result.message
+                (result,) = await self.settle([settlement])
             self.settled(delivery, settlement.WhichOneof("action"), result)
         except grpc.aio.AioRpcError as error:
             log.error("event %s could not be settled: %s", delivery.event.id, error.details())

@@ -1,7 +1,6 @@
 //! The Python agent of `examples/python` as a process, with the handler of `handler.py`.
 //!
-//! Constraints: the packages are those pinned in `examples/python/requirements.txt`, in `.cache/python`; `./test` prepares them, and this
-//! does where it has not.
+//! Constraint: the packages are those pinned in `examples/python/requirements.txt`, prepared by `examples/python/prepare`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command as Blocking, Stdio};
@@ -117,26 +116,8 @@ impl Agent {
 
 /// A Python with the packages that the examples need.
 fn interpreter() -> PathBuf {
-    if let Some(python) = std::env::var_os("WAYPOST_PYTHON") {
-        return python.into();
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let requirements = root.join("examples/python/requirements.txt");
-    let venv = root.join(".cache/python");
-    let (python, installed) = (venv.join("bin/python"), venv.join("installed.txt"));
-    let wanted = std::fs::read_to_string(&requirements).unwrap();
-    if std::fs::read_to_string(&installed).is_ok_and(|present| present == wanted) {
-        return python;
-    }
-    run(Blocking::new("python3").args(["-m", "venv", "--clear"]).arg(&venv), "on Debian: apt-get install python3 python3-venv");
-    let mut pip = Blocking::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
-    run(&mut pip, "the Python packages must be installed for this test; is there a network?");
-    std::fs::write(&installed, wanted).unwrap();
-    python
-}
-
-fn run(command: &mut Blocking, advice: &str) {
-    let done = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}; {advice}"));
-    assert!(done.success(), "{command:?} ended with {done}; {advice}");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("examples/python/prepare");
+    let done = Blocking::new(&script).stderr(Stdio::inherit()).output().unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+    assert!(done.status.success(), "{} ended with {}; see its messages above", script.display(), done.status);
+    String::from_utf8(done.stdout).unwrap().trim().into()
 }

@@ -7,6 +7,7 @@
 mod bad_calls;
 mod bad_requests;
 mod browsers;
+mod logistics;
 mod operated;
 mod path;
 mod stand;

@@ -17,6 +17,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    check::Check,
     home::{Form, Home},
     sealing::seal,
     segment::{create_spare, index_name, segment_name},
@@ -43,6 +44,8 @@ pub(super) struct Keeper {
     pub(super) jobs: Receiver<Job>,
     /// Segments whose index has no file yet.
     pub(super) unsealed: Vec<Arc<Segment>>,
+    /// What is left to look at of tables that were too large to do so at opening.
+    pub(super) check: Option<Check>,
 }
 
 impl Keeper {
@@ -50,16 +53,25 @@ impl Keeper {
     pub(super) fn run(mut self) {
         self.seal_all();
         self.make_spare();
-        if let Err(error) = self.shared.with_tables(Tables::check) {
-            tracing::error!(error = explain(&error), "the tables could not be checked");
-        }
-        while let Ok(job) = self.jobs.recv() {
+        while let Some(job) = self.next_job() {
             if self.handle(job) {
                 break;
             }
         }
         self.seal_all();
         self.fold();
+    }
+
+    /// The next job. Until it comes, large tables are looked at, a slice at a time.
+    fn next_job(&mut self) -> Option<Job> {
+        while let Some(check) = &mut self.check {
+            match self.jobs.try_recv() {
+                Err(TryRecvError::Empty) if self.shared.check_slice(check) => {}
+                Err(TryRecvError::Empty) => self.check = None,
+                job => return job.ok(),
+            }
+        }
+        self.jobs.recv().ok()
     }
 
     /// Does a job and those that came meanwhile. Whether the store closes.

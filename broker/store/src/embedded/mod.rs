@@ -20,6 +20,7 @@ pub mod disk;
 
 mod begin;
 mod cache;
+mod check;
 mod dedup;
 mod direct;
 mod format;

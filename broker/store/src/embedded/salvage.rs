@@ -1,15 +1,17 @@
 //! Salvaging the tables: what can still be read of a damaged file goes into a new one.
 //!
 //! Constraints:
-//! - Of the damaged file only the first page is written: what is the same in every such file. The new one takes its name when it is whole; the
-//!   damaged one is kept under another name.
+//! - Of the damaged file only the first page is written: what is the same in every such file.
+//! - Whenever the power goes, the next opening has the damaged file with its log, or a whole new one: the new one is `.new` until all of it is
+//!   durable. Under its next name it is good for all that is in the damaged one, which is then moved aside, each file in any order; and only
+//!   when those names are durable it takes its own. It is never seen beside a log that is not its own.
 //! - Only values whose checksum holds are taken. Of an owner's records nothing behind a damaged one is: what is before it is a state that
 //!   the owner had.
 //! - The new file says that it was salvaged until the changes that the log still has were folded over it.
 
 use std::{
     collections::BTreeSet,
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io,
     ops::Range,
     os::unix::fs::FileExt,
@@ -19,7 +21,7 @@ use std::{
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::{
-    table_file::{Watermark, connect, put_watermark, read_watermark, unseal},
+    table_file::{Watermark, checkpoint, connect, disk_trouble, put_watermark, read_watermark, unseal},
     tables::FILE,
 };
 use crate::contract::Table;
@@ -34,7 +36,10 @@ pub(super) struct Salvaged {
     pub(super) broken: u64,
 }
 
-/// The files of a database beside its own name.
+/// Ends the name of a salvaged file that is whole and durable, and has not the name of the tables yet.
+const WHOLE: &str = ".salvaged";
+
+/// What the names of a database's files end with.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 fn beside(directory: &Path, name: &str, suffix: &str) -> PathBuf {
@@ -54,7 +59,7 @@ const FIXED: [Range<usize>; 4] = [0..24, 44..48, 56..60, 100..4096];
 /// Mends the first page, from a file without rows, so that the rest can be read.
 fn mend_first_page(path: &Path, empty: &Path) -> io::Result<()> {
     let mut page = [0; 4096];
-    std::fs::File::open(empty)?.read_exact_at(&mut page, 0)?;
+    File::open(empty)?.read_exact_at(&mut page, 0)?;
     let file = OpenOptions::new().write(true).open(path)?;
     if file.metadata()?.len() >= page.len() as u64 {
         for range in FIXED {
@@ -64,8 +69,12 @@ fn mend_first_page(path: &Path, empty: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces the damaged file of a directory by what can be salvaged of it. Nobody may have it open.
-pub(super) fn salvage(directory: &Path) -> rusqlite::Result<Salvaged> {
+/// Puts what can be salvaged of the damaged file of a directory into a new one, which [`take_name`] puts in its place. Nobody may have it
+/// open. `None` if that was done before, and only the name was not taken.
+pub(super) fn salvage(directory: &Path) -> rusqlite::Result<Option<Salvaged>> {
+    if beside(directory, WHOLE, "").exists() {
+        return Ok(None);
+    }
     SUFFIXES.iter().for_each(|suffix| remove(&beside(directory, ".new", suffix)));
     let mut salvaged = Salvaged::default();
     // Closed again, so that all of it is in the file.
@@ -81,21 +90,74 @@ pub(super) fn salvage(directory: &Path) -> rusqlite::Result<Salvaged> {
         }
         transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('salvaged', x'')", [])?;
         transaction.commit()?;
-        // Closing it moves all of it into the file.
+        checkpoint(&target)?;
     }
-    for suffix in SUFFIXES {
-        remove(&beside(directory, ".damaged", suffix));
-        let _ = std::fs::rename(beside(directory, "", suffix), beside(directory, ".damaged", suffix));
-    }
-    take_name(directory);
-    Ok(salvaged)
+    let become_whole = || {
+        File::open(beside(directory, ".new", ""))?.sync_all()?;
+        // Those of an earlier salvage: what is kept must belong together.
+        SUFFIXES.iter().for_each(|suffix| remove(&beside(directory, ".damaged", suffix)));
+        std::fs::rename(beside(directory, ".new", ""), beside(directory, WHOLE, ""))?;
+        sync_names(directory)
+    };
+    become_whole().map_err(disk_trouble)?;
+    Ok(Some(salvaged))
 }
 
-/// Gives a salvaged file its name, if a crash came in between.
-pub(super) fn take_name(directory: &Path) {
-    if !beside(directory, "", "").exists() {
-        let _ = std::fs::rename(beside(directory, ".new", ""), beside(directory, "", ""));
+/// Moves the damaged file aside and gives the salvaged one its name, if there is one that is whole.
+pub(super) fn take_name(directory: &Path) -> rusqlite::Result<()> {
+    let whole = beside(directory, WHOLE, "");
+    if !whole.exists() {
+        return Ok(());
     }
+    let take = || {
+        for suffix in SUFFIXES {
+            match std::fs::rename(beside(directory, "", suffix), beside(directory, ".damaged", suffix)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        sync_names(directory)?;
+        std::fs::rename(&whole, beside(directory, "", ""))?;
+        sync_names(directory)
+    };
+    take().map_err(disk_trouble)
+}
+
+fn sync_names(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+type RecordKey = (String, i64);
+
+/// A place where records may be missing without a trace: behind the first key, which is there, and before the second.
+struct Hole {
+    from: Option<RecordKey>,
+    to: Option<RecordKey>,
+}
+
+impl Hole {
+    /// Whether what may be missing comes before this record of its owner.
+    fn is_before(&self, owner: &str, through: i64) -> bool {
+        self.from.as_ref().is_none_or(|(first, last_good)| (&**first, *last_good) < (owner, through))
+            && self.to.as_ref().is_none_or(|(last, _)| owner <= &**last)
+    }
+}
+
+/// What is no key stands where one should; so does one of two that are out of order. That one is hidden.
+fn holes_in(mut keys: Vec<Option<RecordKey>>, is_reversed: bool) -> Vec<Hole> {
+    if is_reversed {
+        keys.reverse();
+    }
+    let hole = |good: usize, next: usize| Hole {
+        from: keys[..good].iter().rev().flatten().next().cloned(),
+        to: keys.iter().skip(next).flatten().next().cloned(),
+    };
+    let hole_at = |place: usize| match (&keys[place], place.checked_sub(1).and_then(|before| keys[before].as_ref())) {
+        (None, _) => Some(hole(place, place + 1)),
+        (Some(key), Some(before)) if key <= before => Some(hole(place - 1, place + 1)),
+        _ => None,
+    };
+    (0..keys.len()).filter_map(hole_at).collect()
 }
 
 /// Copying from one file to another.
@@ -129,13 +191,12 @@ impl Copy<'_> {
             }
             Ok(is_good)
         })?;
-        self.walk("SELECT owner FROM records WHERE ?1 = 0 ORDER BY owner", 0, |row| {
-            owners.insert(row.get_ref(0)?.as_str()?.to_owned());
-            Ok(true)
-        })?;
+        let keys = ["owner, through", "owner DESC, through DESC"].map(|order| self.record_keys(order));
+        owners.extend(keys.iter().flatten().flatten().map(|(owner, _)| owner.clone()));
+        let holes: Vec<Hole> = keys.into_iter().zip([false, true]).flat_map(|(keys, is_reversed)| holes_in(keys, is_reversed)).collect();
         let mut newest = 1;
         for owner in &owners {
-            newest = newest.max(self.records(owner)?);
+            newest = newest.max(self.records(owner, &holes)?);
         }
         // Without its own value, the newest fold that is known of is the watermark.
         let watermark = read_watermark(self.source).ok().flatten().unwrap_or(Watermark { sequence: newest, next: 1 });
@@ -177,8 +238,23 @@ impl Copy<'_> {
         Ok(())
     }
 
+    /// The keys of all records, as far as they can be read in this order. What is no key is `None`.
+    fn record_keys(&mut self, order: &str) -> Vec<Option<RecordKey>> {
+        let mut keys = Vec::new();
+        let sql = format!("SELECT owner, through FROM records ORDER BY {order}");
+        let read = self.source.prepare(&sql).and_then(|mut statement| {
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                keys.push(row.get(0).and_then(|owner| Ok((owner, row.get(1)?))).ok());
+            }
+            Ok(())
+        });
+        self.salvaged.broken += u64::from(read.is_err());
+        keys
+    }
+
     /// Copies the records of an owner up to the first damaged place. Answers the newest fold that was copied.
-    fn records(&mut self, owner: &str) -> rusqlite::Result<u64> {
+    fn records(&mut self, owner: &str, holes: &[Hole]) -> rusqlite::Result<u64> {
         let mut put = self.target.prepare_cached("INSERT OR REPLACE INTO records (owner, through, value) VALUES (?1, ?2, ?3)")?;
         let mut newest = 0;
         let Ok(mut statement) = self.source.prepare_cached("SELECT through, value FROM records WHERE owner = ?1 ORDER BY through") else {
@@ -198,7 +274,8 @@ impl Copy<'_> {
                 self.salvaged.lost += 1;
                 return Ok(newest);
             };
-            if unseal(&[b"records", owner.as_bytes(), &through.to_le_bytes()], &value).is_none() {
+            let is_behind_hole = holes.iter().any(|hole| hole.is_before(owner, through));
+            if is_behind_hole || unseal(&[b"records", owner.as_bytes(), &through.to_le_bytes()], &value).is_none() {
                 self.salvaged.lost += 1;
                 return Ok(newest);
             }

@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
+    check::Check,
     disk::Disk,
     keeper::{Job, Keeper},
     options::{EmbeddedOptions, OpenError},
@@ -107,7 +108,8 @@ impl EmbeddedStore {
             scratch: Vec::new(),
             buffer: BytesMut::new(),
         };
-        let keeper = Keeper { shared: shared.clone(), jobs: kept, unsealed };
+        let check = shared.tables.is_unchecked().then(|| Check::new(writer.epochs.keys().cloned()));
+        let keeper = Keeper { shared: shared.clone(), jobs: kept, unsealed, check };
         let failed = |source| OpenError::Disk { dir: dir.clone(), doing: "starting a thread", source };
         let mut store = Self { shared, queue, jobs, room, threads: Vec::new(), _lock: lock };
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());

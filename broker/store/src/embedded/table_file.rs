@@ -4,10 +4,10 @@
 //! - Every value has a version and a checksum over its place and its bytes: what SQLite hands out is never believed without it.
 //! - The layout is on disk and frozen; `docs/storage-format.md` draws it.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, ffi, params};
 
 use super::{
     layer::Layer,
@@ -89,6 +89,21 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<(Connection, Watermark)> 
     }
     let watermark = read_watermark(&connection)?.unwrap_or(Watermark { sequence: 1, next: 1 });
     Ok((connection, watermark))
+}
+
+/// Moves all of SQLite's own log into the file.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
+    let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_busy { Err(trouble(ffi::SQLITE_BUSY, "a reader holds on to SQLite's log".to_owned())) } else { Ok(()) }
+}
+
+/// What the operating system says, as SQLite would say it.
+pub(super) fn disk_trouble(error: io::Error) -> rusqlite::Error {
+    trouble(ffi::SQLITE_IOERR, error.to_string())
+}
+
+fn trouble(code: i32, why: String) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(why))
 }
 
 /// Stands for a value that is not what was written.

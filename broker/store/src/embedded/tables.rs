@@ -21,7 +21,9 @@ use super::{
     home::Damage,
     layer::{Layer, OwnerChange},
     salvage::{Salvaged, salvage, take_name},
-    table_file::{LOG_PAGES, Watermark, check, connect, damaged, fold_layer, is_damage, is_salvaged, read_watermark, split, unseal},
+    table_file::{
+        LOG_PAGES, Watermark, check, checkpoint, connect, damaged, fold_layer, is_damage, is_salvaged, read_watermark, split, unseal,
+    },
     wire::Cursor,
 };
 use crate::contract::{Offset, Row, Table};
@@ -81,9 +83,9 @@ impl Tables {
     /// Opens the tables of a directory. What can be read of a damaged file is in a new one then; see [`Condition::Salvaged`].
     pub(super) fn open(directory: &Path, fold_bytes: usize, damage: Arc<Damage>) -> rusqlite::Result<Self> {
         let path = directory.join(FILE);
-        take_name(directory);
+        take_name(directory)?;
         let opened = connect(&path).and_then(|opened| {
-            if std::fs::metadata(&path).map_or(0, |file| file.len()) <= CHECKED_BYTES {
+            if std::fs::metadata(&path).is_ok_and(|file| file.len() <= CHECKED_BYTES) {
                 check(&opened.0)?;
             }
             Ok(opened)
@@ -91,7 +93,7 @@ impl Tables {
         let (writer, watermark) = match opened {
             Ok(opened) => opened,
             Err(error) if is_damage(&error) => {
-                report(&damage, &error, &salvage(directory)?);
+                replace(directory, &damage, &error)?;
                 connect(&path)?
             }
             Err(error) => return Err(error),
@@ -118,10 +120,9 @@ impl Tables {
         // Nobody may have the file open meanwhile.
         *writer = Connection::open_in_memory()?;
         *reader = Connection::open_in_memory()?;
-        let salvaged = salvage(self.path.parent().unwrap_or(Path::new(".")));
+        replace(self.path.parent().unwrap_or(Path::new(".")), &self.damage, error)?;
         *writer = connect(&self.path)?.0;
         *reader = Connection::open(&self.path)?;
-        report(&self.damage, error, &salvaged?);
         Ok(())
     }
 
@@ -141,13 +142,9 @@ impl Tables {
         transaction.commit()
     }
 
-    /// Looks at every page of a file that was too large to do so at opening.
-    pub(super) fn check(&self) -> rusqlite::Result<()> {
-        if std::fs::metadata(&self.path).map_or(0, |file| file.len()) <= CHECKED_BYTES {
-            Ok(())
-        } else {
-            check(&Connection::open(&self.path)?)
-        }
+    /// Whether opening did not look at every page.
+    pub(super) fn is_unchecked(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|file| file.len() > CHECKED_BYTES)
     }
 
     pub(super) fn watermark(&self) -> Watermark {
@@ -222,7 +219,7 @@ impl Tables {
 
     /// Moves what is folded from SQLite's log into its file, so that a segment may go: a damaged log would take folded frames with it.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
-        lock(&self.writer).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        checkpoint(&lock(&self.writer))
     }
 
     /// The epochs of all owners.
@@ -316,7 +313,7 @@ fn merge(
     let mut folded = statement.query(params![table as u8, from])?;
     let mut changed = changed.into_iter().peekable();
     let mut rows = Vec::new();
-    let mut next = next_row(&mut folded, table)?;
+    let mut next = next_row(&mut folded, table, None)?;
     while rows.len() < limit {
         let takes_change = match (&next, changed.peek()) {
             (None, None) => break,
@@ -325,11 +322,12 @@ fn merge(
             (Some(_), None) => false,
         };
         if !takes_change {
-            rows.extend(next.take());
-            next = next_row(&mut folded, table)?;
+            let row = next.take();
+            next = next_row(&mut folded, table, row.as_ref())?;
+            rows.extend(row);
         } else if let Some((key, value)) = changed.next() {
-            if next.as_ref().is_some_and(|row| row.key == key) {
-                next = next_row(&mut folded, table)?;
+            if let Some(replaced) = next.take_if(|row| row.key == key) {
+                next = next_row(&mut folded, table, Some(&replaced))?;
             }
             rows.extend(value.map(|value| Row { key, value }));
         }
@@ -337,9 +335,13 @@ fn merge(
     Ok(rows)
 }
 
-fn next_row(rows: &mut rusqlite::Rows<'_>, table: Table) -> rusqlite::Result<Option<Row>> {
+/// The next row. One that is not behind the last shows that the file is damaged: out of order, keys hide others.
+fn next_row(rows: &mut rusqlite::Rows<'_>, table: Table, last: Option<&Row>) -> rusqlite::Result<Option<Row>> {
     let Some(row) = rows.next()? else { return Ok(None) };
     let key = row.get_ref(0)?.as_blob().unwrap_or_default();
+    if last.is_some_and(|last| *key <= *last.key) {
+        return Err(damaged());
+    }
     let blob = row.get_ref(1)?.as_blob().unwrap_or_default();
     let value = unseal(&[b"row", &[table as u8], key], blob).ok_or_else(damaged)?;
     Ok(Some(Row { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) }))
@@ -350,11 +352,14 @@ pub(super) fn explain(error: &rusqlite::Error) -> String {
     format!("the tables: {error}")
 }
 
-fn report(damage: &Damage, error: &rusqlite::Error, salvaged: &Salvaged) {
-    let Salvaged { kept, lost, broken } = salvaged;
-    let cost = format!(
-        "{error}. {kept} values were salvaged into a new file, {lost} were damaged, {broken} places could not be read; what the log still has is \
-         folded over it. What is in neither is lost: settled events may come back. The damaged file is kept as {FILE}.damaged"
-    );
-    damage.report(FILE, &cost);
+/// Puts a file with what can be read of the damaged one in its place, and reports it.
+fn replace(directory: &Path, damage: &Damage, error: &rusqlite::Error) -> rusqlite::Result<()> {
+    if let Some(Salvaged { kept, lost, broken }) = salvage(directory)? {
+        let cost = format!(
+            "{error}. {kept} values were salvaged into a new file, {lost} were damaged, {broken} places could not be read; what the log still \
+             has is folded over it. What is in neither is lost: settled events may come back. The damaged file is kept as {FILE}.damaged"
+        );
+        damage.report(FILE, &cost);
+    }
+    take_name(directory)
 }

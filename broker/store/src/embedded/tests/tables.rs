@@ -12,7 +12,13 @@ use super::{
 use crate::{
     Commit, EmbeddedStore, Row, RowChange, Table,
     contract::EventStore,
-    embedded::{disk::Disk, tables::FILE},
+    embedded::{
+        check::Check,
+        disk::Disk,
+        salvage::salvage,
+        table_file::{checkpoint, connect, is_damage},
+        tables::FILE,
+    },
     testing::{SimDisk, conformance::Sizes},
 };
 
@@ -88,6 +94,13 @@ fn damaged_copy(from: &Path, damage: impl FnOnce(&mut Vec<u8>)) -> TempDir {
     damage(&mut bytes);
     std::fs::write(dir.path().join(FILE), bytes).unwrap();
     dir
+}
+
+/// Where the first page of a table is.
+fn root_of(dir: &Path, table: &str) -> usize {
+    let connection = rusqlite::Connection::open(dir.join(FILE)).unwrap();
+    let page: u32 = connection.query_row("SELECT rootpage FROM sqlite_master WHERE name = ?1", [table], |row| row.get(0)).unwrap();
+    (page as usize - 1) * 4096
 }
 
 /// Compares; answers how many rows and owners lack something.
@@ -192,14 +205,8 @@ async fn p14_a_repair_that_the_disk_refused_is_made_once_it_does_not() {
 #[tokio::test]
 async fn p14_damaged_epochs_in_a_file_too_large_to_check_at_opening_are_repaired() {
     let (disk, dir, expected) = filled().await;
-    let root: u32 = rusqlite::Connection::open(dir.path().join(FILE))
-        .unwrap()
-        .query_row("SELECT rootpage FROM sqlite_master WHERE name = 'owners'", [], |row| row.get(0))
-        .unwrap();
-    let copy = damaged_copy(dir.path(), |bytes| {
-        let at = (root as usize - 1) * 4096;
-        bytes[at..at + 16].fill(0xee);
-    });
+    let at = root_of(dir.path(), "owners");
+    let copy = damaged_copy(dir.path(), |bytes| bytes[at..at + 16].fill(0xee));
     let file = std::fs::OpenOptions::new().write(true).open(copy.path().join(FILE)).unwrap();
     file.set_len(33 << 20).unwrap();
     let store = open(&disk, copy.path());
@@ -237,4 +244,106 @@ async fn p14_a_hole_in_the_log_lets_nothing_older_replace_what_was_salvaged() {
     assert_eq!(rows, [(&b"key"[..], &b"newer"[..]), (b"other", b"value")]);
     assert_eq!(store.claim("owner 0").await.unwrap().records, ["one", "two", "three"], "what was salvaged is whole");
     assert!(store.disk().damage > 1, "the hole is reported");
+}
+
+/// Every state in which a salvage can be cut off.
+#[tokio::test]
+async fn p14_a_power_cut_during_a_salvage_loses_nothing_more() {
+    let (disk, dir, expected) = filled().await;
+    // Rows that only SQLite's own log has, and a damaged page that costs epochs at most.
+    let connection = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    connection.execute_batch("CREATE TEMP TABLE kept AS SELECT * FROM rows; DELETE FROM rows; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    connection.execute_batch("INSERT INTO rows SELECT * FROM kept").unwrap();
+    let before = TempDir::new().unwrap();
+    let root = root_of(dir.path(), "owners");
+    for suffix in ["", "-wal"] {
+        let name = format!("{FILE}{suffix}");
+        let mut bytes = std::fs::read(dir.path().join(&name)).unwrap();
+        if suffix.is_empty() {
+            bytes[root..root + 16].fill(0xee);
+        }
+        std::fs::write(before.path().join(name), bytes).unwrap();
+    }
+    assert!(salvage(before.path()).unwrap().is_some_and(|salvaged| salvaged.broken > 0), "nothing was damaged");
+    assert!(salvage(before.path()).unwrap().is_none(), "what is whole is not made again");
+    let moved = ["", "-wal", "-shm"].map(|suffix| (format!("{FILE}{suffix}"), format!("{FILE}.damaged{suffix}")));
+    // The names are changed in no order that a power cut would respect.
+    for cut in 0..16 {
+        let after = TempDir::new().unwrap();
+        for entry in std::fs::read_dir(before.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), after.path().join(entry.file_name())).unwrap();
+        }
+        let rename = |from: &str, to: &str| drop(std::fs::rename(after.path().join(from), after.path().join(to)));
+        for (number, (from, to)) in moved.iter().enumerate() {
+            // The last name is taken when the others are durable.
+            if cut & (1 << number) != 0 || cut >= 8 {
+                rename(from, to);
+            }
+        }
+        if cut >= 8 {
+            rename(&format!("{FILE}.salvaged"), FILE);
+        }
+        let store = open(&disk.power_cut(1), after.path());
+        assert_eq!(content(&store).await, expected, "cut {cut}");
+        drop(store);
+        assert_eq!(content(&open(&disk.power_cut(1), after.path())).await, expected, "cut {cut}, opened twice");
+    }
+}
+
+#[tokio::test]
+async fn p14_large_tables_are_looked_at_in_slices_that_find_what_a_reader_would() {
+    let (disk, dir, _) = filled().await;
+    let at = root_of(dir.path(), "records");
+    let store = open(&disk, dir.path());
+    let file = std::fs::OpenOptions::new().write(true).open(dir.path().join(FILE)).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xee; 16], at as u64).unwrap();
+    let mut check = Check::new((0..OWNERS).map(|owner| format!("owner {owner}").into()));
+    let mut slices = 1;
+    while store.shared.check_slice(&mut check) {
+        slices += 1;
+    }
+    assert!(slices > TABLES.len() + OWNERS, "{slices} slices");
+    assert!(store.disk().damage > 0, "damage is found");
+}
+
+#[test]
+fn p14_a_checkpoint_that_a_reader_holds_up_is_not_taken_for_done() {
+    let dir = TempDir::new().unwrap();
+    let (writer, _) = connect(&dir.path().join(FILE)).unwrap();
+    writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+    writer.execute("INSERT INTO meta (key, value) VALUES ('one', x'')", []).unwrap();
+    let reader = rusqlite::Connection::open(dir.path().join(FILE)).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM meta").unwrap();
+    writer.execute("INSERT INTO meta (key, value) VALUES ('two', x'')", []).unwrap();
+    let error = checkpoint(&writer).unwrap_err();
+    assert!(!is_damage(&error), "{error}");
+    reader.execute_batch("COMMIT").unwrap();
+    checkpoint(&writer).unwrap();
+}
+
+/// An entry of a page points where its neighbour does, or amid another: a key is hidden, and what is read of the others is good.
+#[tokio::test]
+async fn p14_a_hidden_record_is_not_passed_over() {
+    let (disk, dir, expected) = filled().await;
+    let pages = std::fs::read(dir.path().join(FILE)).unwrap();
+    let (mut hidden, mut losses) = (0, 0);
+    for (number, page) in pages.chunks(4096).enumerate().filter(|(_, page)| page[0] == 10) {
+        let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
+        for cell in (0..cells.saturating_sub(1)).step_by(4) {
+            let at = number * 4096 + 8 + cell * 2;
+            for points_amid in [false, true] {
+                let copy = damaged_copy(dir.path(), |bytes| match points_amid {
+                    true => bytes[at] ^= 4,
+                    false => bytes.copy_within(at + 2..at + 4, at),
+                });
+                let what = format!("entry {cell} of page {number}, amid another: {points_amid}");
+                let store = open(&disk.power_cut(1), copy.path());
+                losses += compare(&content(&store).await, &expected, store.disk().damage, &what);
+                assert!(store.disk().damage > 0, "{what}: not reported");
+                hidden += 1;
+            }
+        }
+    }
+    assert!(hidden > 50 && losses > 0, "{hidden} hidden, {losses} lost");
 }

@@ -315,6 +315,16 @@ fn semantics_names_tests_that_exist() {
 }
 
 #[test]
+fn the_threat_model_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let tests: BTreeSet<String> = rust().iter().flat_map(|source| functions(&source.text)).map(|(name, ..)| name).collect();
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| against"));
+    let proofs = rows.map(|row| row.rsplit(" | ").next().unwrap_or_default());
+    let named = proofs.flat_map(|proofs| proofs.split('`').skip(1).step_by(2)).filter(|name| !name.contains('/'));
+    none(named.filter(|name| !tests.contains(*name)).map(|name| format!("docs/threat-model.md: there is no test {name}")).collect());
+}
+
+#[test]
 fn functions_are_measured() {
     let text = "fn one() {}\n\nimpl A {\n    pub async fn two(\n        a: u8,\n    ) -> u8 {\n        a\n    }\n\n    fn three(\n        a: u8,\n    );\n}\n";
     let expected = [("one", 1, 1), ("two", 4, 5), ("three", 10, 3)];

@@ -15,12 +15,14 @@
 //! | [`retention`] | what goes, and when |
 //! | [`spec`], [`filter`], [`token`], [`dead_letters`] | rules, what matches, delivery tokens, what was set aside |
 //! | [`error`] | one table from what went wrong to gRPC and HTTP |
+//! | [`access`] | who may do what, and who did what |
 //! | [`renewal`] | what is read again while the broker runs |
 //! | [`config`] | what an operator may set |
 //! | [`envelope`] | an event as it is stored: checked, completed, encoded once |
 //! | [`schema`] | the registered message types, and what is checked against them |
 //! | [`ingress`] | the edge: a signed POST becomes a typed event |
 
+pub mod access;
 pub mod broker;
 pub mod cli;
 pub mod clock;

@@ -90,6 +90,8 @@ pub const PUBLISH_APPEND_BYTES: usize = 64 * 1024;
 pub const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// The pause after a connection could not be accepted.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The most bytes of the name of a token.
+pub const MAX_TOKEN_NAME_BYTES: usize = 64;
 /// How long a TLS handshake may take.
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(5);
 /// How often files that are read again are looked at: certificates and tokens.

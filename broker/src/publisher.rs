@@ -21,6 +21,7 @@ use waypost_store::{
 };
 
 use crate::{
+    access::{Act, Caller},
     clock::Clock,
     defect::{self, Defect},
     entropy::Entropy,
@@ -162,30 +163,34 @@ impl Publisher {
     ///
     /// # Errors
     /// When the store takes nothing now. Some items may then be stored: publishing the same ids again is safe.
-    pub async fn publish(&self, items: Vec<wire::PublishItem>) -> Result<Vec<Result<Published, Fault>>, Fault> {
+    pub async fn publish(&self, caller: &Caller, items: Vec<wire::PublishItem>) -> Result<Vec<Result<Published, Fault>>, Fault> {
         let mut prepared = Prepared::with_room(items.len(), items.iter().map(Message::encoded_len).sum());
         for item in items {
-            self.prepare(item, &mut prepared).await;
+            self.prepare(caller, item, &mut prepared).await;
         }
         self.append(prepared).await
     }
 
     /// Checks and seals one item. Waits only to look up a named cause.
-    pub async fn prepare(&self, item: wire::PublishItem, prepared: &mut Prepared) {
-        let sealed = match (item.event, item.cause_token) {
-            (None, _) => Err(Fault::invalid("event", "is required")),
-            (Some(event), token) if token.is_empty() => self.seal(event, None, &mut prepared.room),
-            (Some(event), token) => match self.cause(&token).await {
-                Ok(cause) => self.seal(event, Some(&cause), &mut prepared.room),
-                Err(fault) => Err(fault),
-            },
-        };
+    pub async fn prepare(&self, caller: &Caller, item: wire::PublishItem, prepared: &mut Prepared) {
+        let sealed = self.checked(caller, item, &mut prepared.room).await;
         if let Err(fault) = &sealed
             && fault.reason == ErrorReason::TooManyHops
         {
             self.tell("waypost.event.too_many_hops", "", &serde_json::json!({ "message": fault.message })).await;
         }
         prepared.push(sealed);
+    }
+
+    async fn checked(&self, caller: &Caller, item: wire::PublishItem, room: &mut BytesMut) -> Result<NewEvent, Fault> {
+        let event = item.event.ok_or_else(|| Fault::invalid("event", "is required"))?;
+        may_publish(caller, &event)?;
+        caller.spend(self.clock.now(), 1)?;
+        if item.cause_token.is_empty() {
+            return self.seal(event, None, room);
+        }
+        let cause = self.cause(&item.cause_token).await?;
+        self.seal(event, Some(&cause), room)
     }
 
     /// Appends what was prepared, in as many writes as it takes, and answers in its order.
@@ -319,6 +324,16 @@ impl Publisher {
         }
         told.is_ok()
     }
+}
+
+/// Whether a caller may publish an event.
+///
+/// # Errors
+/// `SCOPE_MISSING`.
+pub fn may_publish(caller: &Caller, event: &wire::Event) -> Result<(), Fault> {
+    let of_data = || event.data.as_ref().map_or("", |data| full_name(&data.type_url));
+    let event_type = if event.r#type.is_empty() { of_data() } else { &event.r#type };
+    caller.may(&Act::Publish { source: &event.source, event_type })
 }
 
 fn accepted(id: String, place: &Appended) -> Result<Published, Fault> {

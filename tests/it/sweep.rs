@@ -3,13 +3,13 @@
 //!
 //! Constraint: each case is one row; what a batch answers for one bad item is in `bad_calls`.
 
-use bytes::{Buf, BufMut};
+use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use tonic::{
     Code, Request, Status,
-    client::Grpc,
+    body::Body,
+    client::{Grpc, GrpcService},
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Channel,
 };
 use waypost_proto::{
     rpc,
@@ -360,8 +360,15 @@ impl Decoder for Raw {
 }
 
 /// The first answer to a call.
-async fn call(channel: &Channel, rpc: &str, request: Vec<u8>) -> Result<Option<()>, Status> {
-    let mut grpc = Grpc::new(channel.clone());
+pub(crate) async fn call<T>(channel: T, rpc: &str, request: Vec<u8>) -> Result<Option<()>, Status>
+where
+    T: GrpcService<
+            Body,
+            Error: std::fmt::Debug,
+            ResponseBody: hyper::body::Body<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Send + 'static,
+        >,
+{
+    let mut grpc = Grpc::new(channel);
     grpc.ready().await.unwrap();
     let path = format!("/waypost.v1.{rpc}").parse().unwrap();
     let answers = grpc.streaming(Request::new(tokio_stream::once(request)), path, Raw).await?;
@@ -373,13 +380,13 @@ async fn every_call_answers_bad_input_with_its_field_and_what_would_be_right() {
     let stand = Stand::new();
     let (agents, admin) = (stand.broker.channel(), stand.broker.admin_channel());
     let there = CreateSubscriptionRequest { name: text("there"), spec: None };
-    call(&admin, "SubscriptionAdminService/CreateSubscription", there.encode_to_vec()).await.unwrap();
+    call(admin.clone(), "SubscriptionAdminService/CreateSubscription", there.encode_to_vec()).await.unwrap();
 
     let groups = [publishing(), subscribing(), reading(), subscriptions(), looking_after()];
     let mut wrong = Vec::new();
     for Case { rpc, request, code, reason, field, says } in groups.into_iter().flatten() {
         let channel = if rpc.starts_with("AgentService/") { &agents } else { &admin };
-        let status = match call(channel, rpc, request).await {
+        let status = match call(channel.clone(), rpc, request).await {
             Ok(answer) => {
                 wrong.push(format!("{rpc} ({field:?}, {says:?}): answered {answer:?}"));
                 continue;
@@ -404,13 +411,13 @@ async fn bytes_that_are_no_message_and_calls_that_are_none_end_nothing() {
     let stand = Stand::new();
     let agents = stand.broker.channel();
     for rpc in ["Publish", "PublishStream", "Subscribe", "Settle", "ReadEvents", "GetLineage"] {
-        let status = call(&agents, &format!("AgentService/{rpc}"), vec![0xff; 16]).await.unwrap_err();
+        let status = call(agents.clone(), &format!("AgentService/{rpc}"), vec![0xff; 16]).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{rpc}: {status:?}");
     }
-    assert_eq!(call(&agents, "AgentService/Nothing", Vec::new()).await.unwrap_err().code(), Code::Unimplemented);
-    let admin_here = call(&agents, "SubscriptionAdminService/ListSubscriptions", Vec::new()).await.unwrap_err();
+    assert_eq!(call(agents.clone(), "AgentService/Nothing", Vec::new()).await.unwrap_err().code(), Code::Unimplemented);
+    let admin_here = call(agents.clone(), "SubscriptionAdminService/ListSubscriptions", Vec::new()).await.unwrap_err();
     assert_eq!(admin_here.code(), Code::Unimplemented, "administrators have a listener of their own");
-    let huge = call(&agents, "AgentService/Publish", vec![0; 5 << 20]).await.unwrap_err();
+    let huge = call(agents.clone(), "AgentService/Publish", vec![0; 5 << 20]).await.unwrap_err();
     assert!(huge.message().contains("4194304"), "the limit is told: {huge:?}");
-    call(&stand.broker.admin_channel(), "SubscriptionAdminService/ListSubscriptions", Vec::new()).await.unwrap();
+    call(stand.broker.admin_channel(), "SubscriptionAdminService/ListSubscriptions", Vec::new()).await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! TLS on the three listeners: who is believed, what a mistake is told, and how a certificate is renewed.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use agent_client::{Client, PublishError, Start, Tls};
 use tokio::{
@@ -14,10 +14,10 @@ use waypost_proto::v1::{
 };
 use waypost_tests::{
     authority::{Authority, Pair, self_signed},
-    webhook::sign,
+    process::program,
 };
 
-use crate::stand::{PATIENCE, SECRET, Stand, delay, soon};
+use crate::stand::{PATIENCE, Stand, delay, soon};
 
 const HERE: [&str; 2] = ["127.0.0.1", "localhost"];
 const EVERYWHERE: &str = "
@@ -76,20 +76,20 @@ async fn a_webhook_is_posted_over_tls() {
         authority.sign(&HERE).write(folder, "here");
         std::fs::write(folder.join("authority.pem"), authority.pem()).unwrap();
     });
-    let tls = waypost_broker::server::tls::connector(&stand.folder.path().join("authority.pem")).unwrap();
-    let address = stand.broker.edge.trim_start_matches("https://");
-    let mut stream = tls.connect("127.0.0.1".try_into().unwrap(), TcpStream::connect(address).await.unwrap()).await.unwrap();
-    let body = delay(1);
-    let head = format!(
-        "POST /agent/logistics-anomaly-webhook HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nX-Webhook-Signature: {}\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n",
-        sign(SECRET, &body),
-        body.len()
-    );
-    stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
-    let mut answer = String::new();
-    soon("the answer", stream.read_to_string(&mut answer)).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    let send = |more: &[&str]| {
+        let address = stand.broker.edge.trim_start_matches("https://");
+        let mut command = Command::new(program());
+        command.args(["send", "carrier", "--config", "waypost.toml", "--file", "delay.json", "--edge", address]).args(more);
+        let output = command.current_dir(stand.folder.path()).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    std::fs::write(stand.folder.path().join("delay.json"), delay(1)).unwrap();
+    let answer = send(&["--ca", "authority.pem"]);
+    assert!(answer.starts_with("202 ") && answer.contains("accepted"), "{answer}");
+    let other = Authority::new().pem();
+    std::fs::write(stand.folder.path().join("other.pem"), other).unwrap();
+    let refused = send(&["--ca", "other.pem"]);
+    assert!(refused.contains("cannot be trusted"), "{refused}");
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub struct Broker {
     child: Child,
     // Dropped, it would end the broker's output.
     _output: BufReader<ChildStdout>,
+    /// What it printed when it was ready.
+    pub printed: String,
     /// `http://…` of the edge, or `https://…` if it has TLS.
     pub edge: String,
     /// `http://…` of the agents' listener.
@@ -90,7 +92,7 @@ impl Broker {
             printed.split_whitespace().filter(|word| word.starts_with("http://") || word.starts_with("https://")).map(str::to_owned);
         let mut next = || urls.next().unwrap_or_else(|| panic!("no address in {printed}"));
         let (edge, agents, admin) = (next(), next(), next());
-        Self { child, _output: output, edge, agents, admin }
+        Self { child, _output: output, printed, edge, agents, admin }
     }
 
     /// Ends it as a power cut does the process: SIGKILL.

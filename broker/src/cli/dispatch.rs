@@ -8,7 +8,7 @@ use super::{
     args::{Args, Command},
     check,
     failure::Failure,
-    output, publish, send, serve, tail,
+    output, publish, send, serve, tail, token,
 };
 
 /// Parses the command line and does what it says.
@@ -35,6 +35,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Tail(args) => on_one_thread(tail::run(args)),
         Command::Publish(args) => on_one_thread(publish::run(args)),
         Command::Send(args) => on_one_thread(send::run(args)),
+        Command::Token(command) => token::run(command),
     }
 }
 

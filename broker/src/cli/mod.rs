@@ -8,6 +8,7 @@
 //! | [`args`], [`dispatch`] | what can be said, and who does it |
 //! | [`serve`], [`check`] | the broker, and everything it checks before it starts |
 //! | [`tail`], [`publish`], [`send`] | clients of a running broker |
+//! | [`token`] | the file of the tokens |
 //! | [`output`], [`failure`] | what is printed, and how it ends |
 //! | [`types`] | messages to JSON and back |
 
@@ -21,6 +22,7 @@ pub mod publish;
 pub mod send;
 pub mod serve;
 pub mod tail;
+pub mod token;
 pub mod types;
 
 pub use dispatch::main;

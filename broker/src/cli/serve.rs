@@ -113,6 +113,10 @@ impl fmt::Display for Started<'_> {
         writeln!(f, "  agents  {agents}  (gRPC, gRPC-Web)")?;
         writeln!(f, "  admin   {admin}  (gRPC, /healthz, /readyz)")?;
         write!(f, "  store   {place}: {events}, {} of {} used, {health}", in_mib(self.disk.used), in_mib(self.disk.cap))?;
+        match &self.setup.authority {
+            Some(authority) => write!(f, "\n  access  {} tokens of {}", authority.count(), authority.path().display())?,
+            None => write!(f, "\n  access  open: whoever reaches a listener may do everything there (no auth.tokens_file)")?,
+        }
         for source in self.setup.sources.iter() {
             let verified = match source.active_secrets() {
                 _ if source.is_unverified() => "UNVERIFIED: anybody can post events here (verify = \"none\")".to_owned(),

@@ -14,6 +14,8 @@ pub struct LimitsConfig {
     pub max_subscriptions: u32,
     /// The most sessions of one subscription at a time.
     pub max_sessions_per_subscription: u32,
+    /// How many events a second the bearers of one token may publish together, if the token does not say; 0 for no limit.
+    pub max_events_per_second: u32,
 }
 
 impl LimitsConfig {

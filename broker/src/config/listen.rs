@@ -77,8 +77,8 @@ impl EdgeConfig {
 }
 
 impl AgentsConfig {
-    pub(super) fn check(&self, findings: &mut Findings) {
-        guarded(self.listen, self.insecure, &[("tls", self.tls.is_some()), ("tokens", false)], findings);
+    pub(super) fn check(&self, has_tokens: bool, findings: &mut Findings) {
+        guarded(self.listen, self.insecure, &[("tls", self.tls.is_some()), ("auth.tokens_file", has_tokens)], findings);
         findings.between("max_connections", self.max_connections, 1, 1_000_000);
         findings.between("max_streams", self.max_streams, 1, 100_000);
         findings.between("keepalive_interval", self.keepalive_interval, Span::from_millis(100), Span::from_millis(3_600_000));
@@ -88,8 +88,8 @@ impl AgentsConfig {
 }
 
 impl AdminConfig {
-    pub(super) fn check(&self, findings: &mut Findings) {
-        guarded(self.listen, self.insecure, &[("tls", self.tls.is_some()), ("tokens", false)], findings);
+    pub(super) fn check(&self, has_tokens: bool, findings: &mut Findings) {
+        guarded(self.listen, self.insecure, &[("tls", self.tls.is_some()), ("auth.tokens_file", has_tokens)], findings);
     }
 }
 
@@ -98,7 +98,7 @@ fn guarded(listen: Address, insecure: bool, needed: &[(&str, bool)], findings: &
     let missing: Vec<_> = needed.iter().filter(|(_, is_there)| !is_there).map(|(what, _)| *what).collect();
     if !insecure && !missing.is_empty() && !listen.get().ip().is_loopback() {
         let text = format!(
-            "{listen} can be reached from beyond this machine, and this listener has no {}; set it, or use 127.0.0.1 (behind a proxy that \
+            "{listen} can be reached from beyond this machine, and this configuration has no {}; set it, or use 127.0.0.1 (behind a proxy that \
              has it), or accept the risk with insecure = true in the same section",
             missing.join(" and no ")
         );

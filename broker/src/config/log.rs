@@ -1,5 +1,7 @@
 //! What the broker says about itself.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +25,9 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// What is logged: a level, or directives such as `info,waypost_broker::ingress=debug`.
     pub level: String,
+    /// Where the lines of the audit log are appended as well, as JSON.
+    #[serde(default)]
+    pub audit_file: Option<PathBuf>,
 }
 
 impl LogConfig {

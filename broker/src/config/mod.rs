@@ -6,6 +6,7 @@
 //! A section is a struct without defaults of its own (they stand in the file) and a `check` that reports what is out of range or does not
 //! go together.
 
+mod auth;
 mod delivery;
 mod limits;
 mod listen;
@@ -24,6 +25,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use auth::AuthConfig;
 pub use delivery::DeliveryConfig;
 pub use limits::LimitsConfig;
 pub use listen::{AdminConfig, AgentsConfig, EdgeConfig};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    AdminConfig, AgentsConfig, DeliveryConfig, EdgeConfig, Findings, LimitsConfig, LogConfig, RetentionConfig, SchemasConfig, SourceConfig,
-    StoreConfig,
+    AdminConfig, AgentsConfig, AuthConfig, DeliveryConfig, EdgeConfig, Findings, LimitsConfig, LogConfig, RetentionConfig, SchemasConfig,
+    SourceConfig, StoreConfig,
 };
 
 /// Everything that an operator may set.
@@ -19,6 +19,8 @@ pub struct Config {
     pub agents: AgentsConfig,
     /// Where administrators connect.
     pub admin: AdminConfig,
+    /// Whom the listeners for agents and administrators let in.
+    pub auth: AuthConfig,
     /// What remembers the events.
     pub store: StoreConfig,
     /// How long things are kept.
@@ -39,8 +41,8 @@ pub struct Config {
 impl Config {
     pub(super) fn check(&self, findings: &mut Findings) {
         findings.within("edge", |findings| self.edge.check(findings));
-        findings.within("agents", |findings| self.agents.check(findings));
-        findings.within("admin", |findings| self.admin.check(findings));
+        findings.within("agents", |findings| self.agents.check(self.auth.tokens_file.is_some(), findings));
+        findings.within("admin", |findings| self.admin.check(self.auth.tokens_file.is_some(), findings));
         findings.within("store", |findings| self.store.check(findings));
         findings.within("retention", |findings| self.retention.check(findings));
         findings.within("delivery", |findings| self.delivery.check(findings));

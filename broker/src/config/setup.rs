@@ -6,6 +6,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{Config, Findings, SourceContext, TlsConfig};
 use crate::{
+    access::Authority,
     ingress::{Source, Sources},
     renewal::{Renew, Renewals},
     schema::Schemas,
@@ -26,6 +27,8 @@ pub struct Setup {
     pub sources: Sources,
     /// The certificates of the listeners.
     pub certificates: Certificates,
+    /// Who knows the tokens, if there are any.
+    pub authority: Option<Arc<Authority>>,
 }
 
 /// The certificates of the listeners that have one.
@@ -58,20 +61,29 @@ impl Setup {
     #[must_use]
     pub(super) fn build(mut config: Config, base: &Path, findings: &mut Findings) -> Option<Self> {
         config.store.data_dir = base.join(&config.store.data_dir);
+        config.log.audit_file = config.log.audit_file.map(|file| base.join(file));
         config.check(findings);
         let certificates = Certificates::load(&config, base, findings);
+        let authority = authority(&config, base, findings);
         let folders: Vec<_> = config.schemas.folders.iter().map(|folder| base.join(folder)).collect();
         let schemas = Schemas::load(&folders).map_err(|error| findings.wrong("schemas.folders", error)).ok()?;
         let context = SourceContext { schemas: &schemas, edge: &config.edge, dedup_window: config.store.dedup_window, base };
         let ready: Vec<Option<Source>> = config.sources.iter().map(|(name, source)| source.build(name, context, findings)).collect();
         let sources = Sources::new(ready.into_iter().flatten()).map_err(|error| findings.wrong("sources", error)).ok()?;
-        Some(Self { config, schemas, sources, certificates })
+        Some(Self { config, schemas, sources, certificates, authority })
     }
 
     /// What is to be read again while the broker runs.
     #[must_use]
     pub fn renewals(&self) -> Renewals {
         let Certificates { edge, agents, admin } = &self.certificates;
-        [edge, agents, admin].into_iter().flatten().map(|tls| Arc::clone(tls) as Arc<dyn Renew>).collect()
+        let certificates = [edge, agents, admin].into_iter().flatten().map(|tls| Arc::clone(tls) as Arc<dyn Renew>);
+        certificates.chain(self.authority.clone().map(|authority| authority as Arc<dyn Renew>)).collect()
     }
+}
+
+fn authority(config: &Config, base: &Path, findings: &mut Findings) -> Option<Arc<Authority>> {
+    let path = base.join(config.auth.tokens_file.as_ref()?);
+    let loaded = Authority::load(path, config.limits.max_events_per_second);
+    loaded.map_err(|error| findings.wrong("auth.tokens_file", error)).ok().map(Arc::new)
 }

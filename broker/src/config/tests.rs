@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use super::{Problems, parse};
 
@@ -60,7 +60,33 @@ fn every_problem_is_found_in_one_run() {
 #[test]
 fn beyond_loopback_only_with_open_eyes() {
     assert!(parse("[agents]\nlisten = '0.0.0.0:8481'\ninsecure = true", Path::new("")).is_ok());
-    assert!(problems("[agents]\nlisten = '[::]:8481'")[0].contains("insecure = true"));
+    for section in ["agents", "admin"] {
+        let told = &problems(&format!("[{section}]\nlisten = '[::]:8481'"))[0];
+        assert!(told.contains("no tls and no auth.tokens_file") && told.contains("insecure = true"), "{told}");
+    }
+    assert!(problems("[edge]\nlisten = '0.0.0.0:8480'")[0].contains("no tls;"));
+}
+
+#[test]
+fn beyond_loopback_with_tls_and_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = rcgen::generate_simple_self_signed(vec!["broker.example.com".to_owned()]).unwrap();
+    fs::write(dir.path().join("broker.pem"), pair.cert.pem()).unwrap();
+    fs::write(dir.path().join("broker.key"), pair.signing_key.serialize_pem()).unwrap();
+    fs::write(dir.path().join("tokens.toml"), "").unwrap();
+    let tls = "tls = { certificate = 'broker.pem', key = 'broker.key' }";
+    let secured =
+        format!("[edge]\nlisten = '0.0.0.0:1'\n{tls}\n[agents]\nlisten = '0.0.0.0:2'\n{tls}\n[admin]\nlisten = '0.0.0.0:3'\n{tls}\n");
+    let check = |text: &str| parse(text, &dir.path().join("waypost.toml")).map(drop).map_err(|problems| problems.to_string());
+    assert_eq!(check(&format!("{secured}[auth]\ntokens_file = 'tokens.toml'")), Ok(()));
+    let without = check(&secured).unwrap_err();
+    assert!(without.contains("agents.listen") && without.contains("no auth.tokens_file;") && !without.contains("edge"), "{without}");
+
+    fs::write(dir.path().join("broker.key"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let told = check(&format!("{secured}[auth]\ntokens_file = 'missing.toml'")).unwrap_err();
+    for said in ["edge.tls: ", "cannot be used together", "auth.tokens_file: ", "waypost token create"] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
 }
 
 #[test]

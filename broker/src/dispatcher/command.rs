@@ -107,6 +107,8 @@ pub struct Connect {
     pub client: String,
     /// Where it connects from.
     pub peer: String,
+    /// Whose token it has; empty without one.
+    pub principal: String,
     /// The most sessions of one subscription.
     pub max_sessions: u32,
     /// Whether it is open.
@@ -177,6 +179,8 @@ pub struct SessionInfo {
     pub client: String,
     /// Where it connects from.
     pub peer: String,
+    /// Whose token it has; empty without one.
+    pub principal: String,
     /// When its stream was opened.
     pub connected_at: Micros,
     /// What it can hold.

@@ -66,7 +66,7 @@ impl Sessions {
         now: Micros,
     ) -> bool {
         let Some(connect) = self.opening.remove(&stream) else { return false };
-        let Connect { session, limits, held, unknown, outbox, mut opened, client, peer, reply, .. } = *connect;
+        let Connect { session, limits, held, unknown, outbox, mut opened, client, peer, principal, reply, .. } = *connect;
         let bytes: BTreeMap<Token, Bytes> = held.into_iter().map(|(held, bytes)| (held.token, bytes)).collect();
         let lease = |(token, deadline): &(Token, waypost_delivery::Time)| {
             let token = bytes.get(token)?.clone();
@@ -78,7 +78,8 @@ impl Sessions {
         opened.adopted = adopted.iter().filter_map(lease).collect();
         opened.dropped = lost.chain(unknown).map(|(token, reason)| v1::DroppedLease { token, reason: reason.into() }).collect();
         outbox.send(Response::Opened(opened));
-        let info = SessionInfo { id: session, client, peer, connected_at: now, limits, holding: Holding::default(), draining: false };
+        let info =
+            SessionInfo { id: session, client, peer, principal, connected_at: now, limits, holding: Holding::default(), draining: false };
         let is_gone = outbox.is_gone();
         self.open.insert(session, Session { stream, outbox, info });
         reply.send(Ok(())).is_ok() && !is_gone

@@ -6,7 +6,11 @@ use tonic::{Request, Response, Status, Streaming};
 use waypost_proto::{v1, wire, wire::agent_service_server::AgentService};
 
 use super::{lineage, publish, publish_stream::PublishStream, read, settle, subscribe};
-use crate::{broker::Broker, dispatcher::SubscribeStream};
+use crate::{
+    access::{By, Caller},
+    broker::Broker,
+    dispatcher::SubscribeStream,
+};
 
 /// Serves the agent API of a broker.
 #[derive(Debug)]
@@ -29,27 +33,32 @@ impl AgentService for Agent {
     type ReadEventsStream = read::ReadStream;
 
     async fn publish(&self, request: Request<wire::PublishRequest>) -> Result<Response<v1::PublishResponse>, Status> {
-        Ok(Response::new(publish::publish(&self.broker, request.into_inner()).await?))
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(publish::publish(&self.broker, &caller, request.into_inner()).await?))
     }
 
     async fn publish_stream(&self, request: Request<Streaming<wire::PublishStreamRequest>>) -> Result<Response<PublishStream>, Status> {
-        Ok(Response::new(PublishStream::new(Arc::clone(&self.broker), request.into_inner())))
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(PublishStream::new(Arc::clone(&self.broker), caller, request.into_inner())))
     }
 
     async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Result<Response<SubscribeStream>, Status> {
-        let peer = request.remote_addr().map_or_else(String::new, |address| address.to_string());
-        Ok(Response::new(subscribe::subscribe(&self.broker, request.into_inner(), peer).await?))
+        let by = By::of(&request);
+        Ok(Response::new(subscribe::subscribe(&self.broker, by, request.into_inner()).await?))
     }
 
     async fn settle(&self, request: Request<wire::SettleRequest>) -> Result<Response<v1::SettleResponse>, Status> {
-        Ok(Response::new(settle::settle(&self.broker, request.into_inner()).await?))
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(settle::settle(&self.broker, &caller, request.into_inner()).await?))
     }
 
     async fn read_events(&self, request: Request<v1::ReadEventsRequest>) -> Result<Response<read::ReadStream>, Status> {
-        Ok(Response::new(read::read(&self.broker, request.into_inner()).await?))
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(read::read(&self.broker, &caller, request.into_inner()).await?))
     }
 
     async fn get_lineage(&self, request: Request<v1::GetLineageRequest>) -> Result<Response<wire::GetLineageResponse>, Status> {
-        Ok(Response::new(lineage::lineage(&self.broker, request.into_inner()).await?))
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(lineage::lineage(&self.broker, &caller, request.into_inner()).await?))
     }
 }

@@ -14,6 +14,7 @@ use super::{
     publish::check_count,
 };
 use crate::{
+    access::By,
     broker::Broker,
     dead_letters::{self, DeadLetterKey, DeadLetterRow},
     dispatcher::{Change, candidate},
@@ -32,6 +33,15 @@ pub struct DeadLetterAdmin {
 enum Fate {
     Redrive,
     Discard,
+}
+
+impl Fate {
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Redrive => "redrive_dead_letters",
+            Self::Discard => "discard_dead_letters",
+        }
+    }
 }
 
 impl DeadLetterAdmin {
@@ -65,8 +75,16 @@ impl DeadLetterAdmin {
         }
     }
 
+    /// Decides, and tells the audit log of each.
+    async fn decide(&self, by: &By, ids: &[String], fate: Fate) -> Result<Vec<v1::DeadLetterResult>, Status> {
+        let action = fate.action();
+        let results = by.does(action, &format!("{} dead letters", ids.len()), self.decide_each(ids, fate)).await?;
+        results.iter().for_each(|result| by.did_one(action, &result.id, result.refusal.as_ref()));
+        Ok(results)
+    }
+
     /// Asks each subscription once; results are in the order of the ids.
-    async fn decide(&self, ids: &[String], fate: Fate) -> Result<Vec<v1::DeadLetterResult>, Fault> {
+    async fn decide_each(&self, ids: &[String], fate: Fate) -> Result<Vec<v1::DeadLetterResult>, Fault> {
         check_count("ids", ids.len())?;
         let mut results: Vec<_> = ids.iter().map(|id| v1::DeadLetterResult { id: id.clone(), refusal: None }).collect();
         let mut groups: BTreeMap<u64, Vec<(usize, DeadLetterRow)>> = BTreeMap::new();
@@ -203,7 +221,7 @@ impl DeadLetterAdminService for DeadLetterAdmin {
         &self,
         request: Request<v1::RedriveDeadLettersRequest>,
     ) -> Result<Response<v1::RedriveDeadLettersResponse>, Status> {
-        let results = self.decide(&request.into_inner().ids, Fate::Redrive).await?;
+        let results = self.decide(&By::of(&request), &request.get_ref().ids, Fate::Redrive).await?;
         Ok(Response::new(v1::RedriveDeadLettersResponse { results }))
     }
 
@@ -211,7 +229,7 @@ impl DeadLetterAdminService for DeadLetterAdmin {
         &self,
         request: Request<v1::DiscardDeadLettersRequest>,
     ) -> Result<Response<v1::DiscardDeadLettersResponse>, Status> {
-        let results = self.decide(&request.into_inner().ids, Fate::Discard).await?;
+        let results = self.decide(&By::of(&request), &request.get_ref().ids, Fate::Discard).await?;
         Ok(Response::new(v1::DiscardDeadLettersResponse { results }))
     }
 }

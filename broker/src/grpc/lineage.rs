@@ -14,6 +14,7 @@ use super::{
     page::Page,
 };
 use crate::{
+    access::{Act, Caller},
     broker::Broker,
     dead_letters::{self, DeadLetterKey},
     dispatcher::Inspection,
@@ -22,7 +23,8 @@ use crate::{
     registry::Handle,
 };
 
-pub(super) async fn lineage(broker: &Broker, request: v1::GetLineageRequest) -> Result<wire::GetLineageResponse, Fault> {
+pub(super) async fn lineage(broker: &Broker, caller: &Caller, request: v1::GetLineageRequest) -> Result<wire::GetLineageResponse, Fault> {
+    caller.may(&Act::ReadStories)?;
     let query = v1::GetLineageRequest { page_size: None, page_token: String::new(), ..request.clone() };
     let page = Page::new(request.page_size, limits::MAX_LINEAGE_PAGE, &request.page_token, &query)?;
     let correlation_id = story(broker, request.story).await?;

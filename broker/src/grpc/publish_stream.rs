@@ -20,6 +20,7 @@ use waypost_proto::{v1, wire};
 
 use super::publish::{check_count, result};
 use crate::{
+    access::Caller,
     broker::Broker,
     defect::{self, Defect},
     error::Fault,
@@ -32,6 +33,7 @@ type Results = Vec<Result<Published, Fault>>;
 /// The answers of one publish stream. It does its work when it is polled: there is no task and no channel behind it.
 pub struct PublishStream {
     broker: Arc<Broker>,
+    caller: Caller,
     requests: Streaming<wire::PublishStreamRequest>,
     appends: VecDeque<Append>,
     /// A request that did not fit into the append before it.
@@ -60,8 +62,8 @@ struct Gathered {
 }
 
 impl PublishStream {
-    pub(super) fn new(broker: Arc<Broker>, requests: Streaming<wire::PublishStreamRequest>) -> Self {
-        Self { broker, requests, appends: VecDeque::new(), held_back: None, last_sequence: None, end: None }
+    pub(super) fn new(broker: Arc<Broker>, caller: Caller, requests: Streaming<wire::PublishStreamRequest>) -> Self {
+        Self { broker, caller, requests, appends: VecDeque::new(), held_back: None, last_sequence: None, end: None }
     }
 
     /// Takes in all requests that are ready, as many as one append takes.
@@ -116,7 +118,7 @@ impl PublishStream {
         let requests = gathered.requests.iter().map(|request| (request.sequence, request.items.len())).collect();
         let alone = gathered.requests.iter().flat_map(|request| &request.items).any(|item| !item.cause_token.is_empty());
         let bytes = gathered.bytes;
-        let work = append(Arc::clone(&self.broker), gathered);
+        let work = append(Arc::clone(&self.broker), self.caller.clone(), gathered);
         self.appends.push_back(Append { requests, bytes, work: Box::pin(work), results: None, alone });
     }
 
@@ -156,10 +158,10 @@ impl PublishStream {
 }
 
 /// Checks, seals and appends. When the store takes nothing, each event is refused so: the stream goes on.
-async fn append(broker: Arc<Broker>, gathered: Gathered) -> Results {
+async fn append(broker: Arc<Broker>, caller: Caller, gathered: Gathered) -> Results {
     let mut prepared = Prepared::with_room(gathered.items, gathered.bytes);
     for item in gathered.requests.into_iter().flat_map(|request| request.items) {
-        broker.publisher.prepare(item, &mut prepared).await;
+        broker.publisher.prepare(&caller, item, &mut prepared).await;
     }
     let count = prepared.len();
     match broker.publisher.append(prepared).await {

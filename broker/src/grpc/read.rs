@@ -16,6 +16,7 @@ use waypost_store::{GapCause, Offset, ReadBatch, ReadLimits, Selection};
 
 use super::{convert::stored_event, subscribe::heartbeat};
 use crate::{
+    access::{Act, Caller},
     broker::Broker,
     defect::{self, Defect},
     error::{Fault, Violation},
@@ -39,12 +40,13 @@ struct Reader {
     out: mpsc::Sender<Result<wire::ReadEventsResponse, Status>>,
 }
 
-pub(super) async fn read(broker: &Arc<Broker>, request: v1::ReadEventsRequest) -> Result<ReadStream, Fault> {
+pub(super) async fn read(broker: &Arc<Broker>, caller: &Caller, request: v1::ReadEventsRequest) -> Result<ReadStream, Fault> {
     let wrong = |wrong: Vec<Violation>| {
         let wrong = wrong.into_iter().map(|violation| violation.within("filter")).collect();
         Fault::fields(v1::ErrorReason::InvalidField, wrong)
     };
     let filter = Filter::compile(&request.filter.unwrap_or_default()).map_err(wrong)?;
+    caller.may(&Act::Read { filter: &filter })?;
     if request.limit == Some(0) {
         return Err(Fault::invalid("limit", "is 0; leave it out to read without a limit"));
     }

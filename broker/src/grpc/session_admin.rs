@@ -41,7 +41,7 @@ fn show(subscription: &str, info: SessionInfo) -> v1::Session {
         outstanding: info.holding.events,
         outstanding_bytes: info.holding.bytes,
         oldest_delivery_at: info.holding.since.map(time),
-        principal: String::new(),
+        principal: info.principal,
     }
 }
 

@@ -21,24 +21,25 @@ use super::{
     publish::check_count,
 };
 use crate::{
+    access::{Act, Caller},
     broker::Broker,
     dead_letters::{self, DeadLetterKey, DeadLetterRow},
     defect::{self, Defect},
     dispatcher::{Command, SettleItem, Settled},
     error::{Fault, Violation},
     limits,
-    publisher::{Cause, check_output_bytes, output_id},
+    publisher::{Cause, check_output_bytes, may_publish, output_id},
     registry::Handle,
 };
 
 const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
 
-pub(super) async fn settle(broker: &Broker, request: wire::SettleRequest) -> Result<v1::SettleResponse, Fault> {
+pub(super) async fn settle(broker: &Broker, caller: &Caller, request: wire::SettleRequest) -> Result<v1::SettleResponse, Fault> {
     check_count("settlements", request.settlements.len())?;
     let mut results: Vec<Option<v1::SettleResult>> = Vec::with_capacity(request.settlements.len());
     let mut batches: BTreeMap<u64, Batch> = BTreeMap::new();
     for (index, settlement) in request.settlements.into_iter().enumerate() {
-        results.push(match check(broker, settlement).await {
+        results.push(match check(broker, caller, settlement).await {
             Ok((handle, item)) => {
                 let batch = batches.entry(handle.incarnation).or_insert_with(|| Batch { handle, indexes: Vec::new(), items: Vec::new() });
                 batch.indexes.push(index);
@@ -84,13 +85,15 @@ fn output_names(outputs: &[NewEvent]) -> Names {
 }
 
 /// Checks one settlement: the subscription to ask, and what.
-async fn check(broker: &Broker, settlement: wire::Settlement) -> Result<(Arc<Handle>, SettleItem), Box<v1::SettleResult>> {
+async fn check(broker: &Broker, caller: &Caller, settlement: wire::Settlement) -> Result<(Arc<Handle>, SettleItem), Box<v1::SettleResult>> {
     let token = broker.tokens.open(&settlement.token).map_err(|error| refused(Status::UnknownToken, error.to_string()))?;
     let gone = || refused(Status::UnknownToken, "the subscription of the token is gone");
     let handle = broker.registry.by_incarnation(token.incarnation).ok_or_else(gone)?;
+    let name = if handle.is_ephemeral() { "" } else { &*handle.name };
+    caller.may(&Act::Use { name }).map_err(denied)?;
     let (action, outputs) = match settlement.action {
         Some(wire::settlement::Action::Ack(ack)) => {
-            let outputs = seal_outputs(broker, &token, ack.outputs).await?;
+            let outputs = seal_outputs(broker, caller, &token, ack.outputs).await?;
             let output_bytes = check_output_bytes(&outputs).map_err(output_refused)?;
             (Action::Ack { outputs: u32::try_from(outputs.len()).unwrap_or(u32::MAX), output_bytes }, outputs)
         }
@@ -121,7 +124,12 @@ fn span(field: &str, asked: Option<prost_types::Duration>) -> Result<Option<Dura
 }
 
 /// Checks and seals the outputs of an ack: their cause is the event of the delivery.
-async fn seal_outputs(broker: &Broker, token: &Token, outputs: Vec<wire::Event>) -> Result<Vec<NewEvent>, Box<v1::SettleResult>> {
+async fn seal_outputs(
+    broker: &Broker,
+    caller: &Caller,
+    token: &Token,
+    outputs: Vec<wire::Event>,
+) -> Result<Vec<NewEvent>, Box<v1::SettleResult>> {
     if outputs.is_empty() {
         return Ok(Vec::new());
     }
@@ -129,6 +137,10 @@ async fn seal_outputs(broker: &Broker, token: &Token, outputs: Vec<wire::Event>)
         let text = format!("ack.outputs has {} events, at most {} are allowed", outputs.len(), limits::MAX_OUTPUTS_PER_ACK);
         return Err(refused(Status::Invalid, text));
     }
+    for (position, output) in outputs.iter().enumerate() {
+        may_publish(caller, output).map_err(|fault| output_refused(of_output(position, fault)))?;
+    }
+    caller.spend(broker.clock.now(), outputs.len()).map_err(output_refused)?;
     let cause = match cause(broker, token).await {
         Ok(Some(cause)) => cause,
         // What is not settled is kept, so this is: by whom, only its subscription could have told.
@@ -221,6 +233,11 @@ fn status(status: Status, message: impl Into<String>) -> v1::SettleResult {
 
 fn refused(outcome: Status, message: impl Into<String>) -> Box<v1::SettleResult> {
     Box::new(status(outcome, message))
+}
+
+fn denied(fault: Fault) -> Box<v1::SettleResult> {
+    let message = fault.message.clone();
+    Box::new(v1::SettleResult { refusal: Some(fault.refusal()), ..status(Status::PermissionDenied, message) })
 }
 
 fn output_refused(fault: Fault) -> Box<v1::SettleResult> {

@@ -8,16 +8,19 @@ use waypost_proto::v1::{self, ErrorReason};
 
 use super::convert::{duration, incarnation, proto_duration, session_id, session_text, timestamp};
 use crate::{
+    access::{Act, By},
     broker::Broker,
     dispatcher::{Command, Connect, Outbox, Pulse, SubscribeStream, candidate},
     error::Fault,
+    filter::Filter,
     limits,
     registry::Handle,
 };
 
 const MIB: u64 = 1 << 20;
 
-pub(super) async fn subscribe(broker: &Broker, request: v1::SubscribeRequest, peer: String) -> Result<SubscribeStream, Fault> {
+pub(super) async fn subscribe(broker: &Broker, by: By, request: v1::SubscribeRequest) -> Result<SubscribeStream, Fault> {
+    by.caller().may(&Act::Use { name: &request.subscription })?;
     let session = session(broker, &request.session_id)?;
     let limits = session_limits(request.session_limits.unwrap_or_default())?;
     let interval = heartbeat(request.heartbeat_interval)?;
@@ -31,9 +34,13 @@ pub(super) async fn subscribe(broker: &Broker, request: v1::SubscribeRequest, pe
         return Err(Fault::invalid("held_tokens", text));
     }
     let asked = request.spec.clone().unwrap_or_default();
-    let call = Call { request, session, limits, interval, peer, created: true };
+    let call = Call { request, session, limits, interval, by, created: true };
     if call.request.subscription.is_empty() {
         return ephemeral(broker, call, &asked).await;
+    }
+    if broker.registry.get(&call.request.subscription).is_none() {
+        // Nothing is created that could not be received.
+        may_receive_asked(&call, &asked)?;
     }
     let (handle, created) = broker.registry.open_or_create(&call.request.subscription, &asked, must_exist).await?;
     connect(broker, &handle, Call { created, ..call }).await
@@ -46,11 +53,14 @@ struct Call {
     session: SessionId,
     limits: SessionLimits,
     interval: Duration,
-    peer: String,
+    by: By,
     created: bool,
 }
 
 async fn connect(broker: &Broker, handle: &Arc<Handle>, call: Call) -> Result<SubscribeStream, Fault> {
+    // What it lets through, whoever made it, and whatever was asked.
+    let name = call.request.subscription.as_str();
+    call.by.caller().may(&Act::Receive { name, filter: handle.info().spec.filter() })?;
     let shared = broker.registry.shared();
     let opened = v1::Opened {
         session_id: session_text(call.session),
@@ -85,7 +95,8 @@ async fn connect(broker: &Broker, handle: &Arc<Handle>, call: Call) -> Result<Su
         outbox,
         opened,
         client: call.request.client,
-        peer: call.peer,
+        peer: call.by.peer().to_owned(),
+        principal: call.by.caller().name().to_owned(),
         max_sessions: broker.registry.limits().max_sessions,
         reply,
     };
@@ -106,8 +117,15 @@ async fn ephemeral(broker: &Broker, call: Call, asked: &v1::SubscriptionSpec) ->
             result => return result,
         }
     }
+    may_receive_asked(&call, asked)?;
     let handle = broker.registry.create_ephemeral(call.session, asked).await?;
     connect(broker, &handle, call).await
+}
+
+/// Whether the caller may receive what a spec asks for. One that is wrong is refused where it is made.
+fn may_receive_asked(call: &Call, asked: &v1::SubscriptionSpec) -> Result<(), Fault> {
+    let Ok(filter) = Filter::compile(asked.filter.as_ref().unwrap_or(&v1::Filter::default())) else { return Ok(()) };
+    call.by.caller().may(&Act::Receive { name: &call.request.subscription, filter: &filter })
 }
 
 type HeldTokens = (Vec<(Held, bytes::Bytes)>, Vec<bytes::Bytes>);

@@ -13,7 +13,7 @@ use super::{
     convert::{incarnation, timestamp},
     page::Page,
 };
-use crate::{broker::Broker, error::Fault, limits, registry::Handle};
+use crate::{access::By, broker::Broker, error::Fault, limits, registry::Handle};
 
 /// Serves the administration of subscriptions.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ impl SubscriptionAdmin {
             let text = format!("subscription {name:?} is incarnation {actual}, not {wanted}: it was deleted and made again");
             return Err(Fault::new(ErrorReason::IncarnationMismatch, text));
         }
+        Ok(handle)
+    }
+
+    async fn pause(&self, name: &str, paused: bool, reason: String) -> Result<Arc<Handle>, Fault> {
+        let handle = self.find(name)?;
+        self.broker.registry.pause(&handle, paused, reason).await?;
         Ok(handle)
     }
 
@@ -108,8 +114,10 @@ impl SubscriptionAdminService for SubscriptionAdmin {
         &self,
         request: Request<v1::CreateSubscriptionRequest>,
     ) -> Result<Response<v1::CreateSubscriptionResponse>, Status> {
-        let request = request.into_inner();
-        let handle = self.broker.registry.create(&request.name, &request.spec.unwrap_or_default()).await?;
+        let (by, request) = (By::of(&request), request.into_inner());
+        let spec = request.spec.unwrap_or_default();
+        let creating = async { self.broker.registry.create(&request.name, &spec).await };
+        let handle = by.does("create_subscription", &request.name, creating).await?;
         Ok(Response::new(v1::CreateSubscriptionResponse { subscription: Some(self.show(&handle).await?) }))
     }
 
@@ -146,9 +154,14 @@ impl SubscriptionAdminService for SubscriptionAdmin {
         &self,
         request: Request<v1::UpdateSubscriptionRequest>,
     ) -> Result<Response<v1::UpdateSubscriptionResponse>, Status> {
-        let request = request.into_inner();
-        let handle = self.find_incarnation(&request.name, &request.incarnation)?;
-        let from_offset = self.broker.registry.update(&handle, &request.spec.unwrap_or_default(), &request.reset_fields).await?;
+        let (by, request) = (By::of(&request), request.into_inner());
+        let spec = request.spec.unwrap_or_default();
+        let updating = async {
+            let handle = self.find_incarnation(&request.name, &request.incarnation)?;
+            let from_offset = self.broker.registry.update(&handle, &spec, &request.reset_fields).await?;
+            Ok((handle, from_offset))
+        };
+        let (handle, from_offset) = by.does("update_subscription", &request.name, updating).await?;
         Ok(Response::new(v1::UpdateSubscriptionResponse { subscription: Some(self.show(&handle).await?), from_offset }))
     }
 
@@ -156,9 +169,9 @@ impl SubscriptionAdminService for SubscriptionAdmin {
         &self,
         request: Request<v1::DeleteSubscriptionRequest>,
     ) -> Result<Response<v1::DeleteSubscriptionResponse>, Status> {
-        let request = request.into_inner();
-        let handle = self.find_incarnation(&request.name, &request.incarnation)?;
-        self.broker.registry.delete(&handle).await?;
+        let (by, request) = (By::of(&request), request.into_inner());
+        let deleting = async { self.broker.registry.delete(&self.find_incarnation(&request.name, &request.incarnation)?).await };
+        by.does("delete_subscription", &request.name, deleting).await?;
         Ok(Response::new(v1::DeleteSubscriptionResponse {}))
     }
 
@@ -166,9 +179,8 @@ impl SubscriptionAdminService for SubscriptionAdmin {
         &self,
         request: Request<v1::PauseSubscriptionRequest>,
     ) -> Result<Response<v1::PauseSubscriptionResponse>, Status> {
-        let request = request.into_inner();
-        let handle = self.find(&request.name)?;
-        self.broker.registry.pause(&handle, true, request.reason).await?;
+        let (by, request) = (By::of(&request), request.into_inner());
+        let handle = by.does("pause_subscription", &request.name, self.pause(&request.name, true, request.reason)).await?;
         Ok(Response::new(v1::PauseSubscriptionResponse { subscription: Some(self.show(&handle).await?) }))
     }
 
@@ -176,8 +188,8 @@ impl SubscriptionAdminService for SubscriptionAdmin {
         &self,
         request: Request<v1::ResumeSubscriptionRequest>,
     ) -> Result<Response<v1::ResumeSubscriptionResponse>, Status> {
-        let handle = self.find(&request.into_inner().name)?;
-        self.broker.registry.pause(&handle, false, String::new()).await?;
+        let (by, name) = (By::of(&request), request.into_inner().name);
+        let handle = by.does("resume_subscription", &name, self.pause(&name, false, String::new())).await?;
         Ok(Response::new(v1::ResumeSubscriptionResponse { subscription: Some(self.show(&handle).await?) }))
     }
 
@@ -185,12 +197,16 @@ impl SubscriptionAdminService for SubscriptionAdmin {
         &self,
         request: Request<v1::SeekSubscriptionRequest>,
     ) -> Result<Response<v1::SeekSubscriptionResponse>, Status> {
-        let request = request.into_inner();
-        let handle = self.find_incarnation(&request.name, &request.incarnation)?;
-        if request.target.as_ref().is_none_or(|target| target.position.is_none()) {
-            return Err(Fault::invalid("target", "is required: one of point, offset and time").into());
-        }
-        self.broker.registry.seek(&handle, request.target.as_ref()).await?;
+        let (by, request) = (By::of(&request), request.into_inner());
+        let seeking = async {
+            let handle = self.find_incarnation(&request.name, &request.incarnation)?;
+            if request.target.as_ref().is_none_or(|target| target.position.is_none()) {
+                return Err(Fault::invalid("target", "is required: one of point, offset and time"));
+            }
+            self.broker.registry.seek(&handle, request.target.as_ref()).await?;
+            Ok(handle)
+        };
+        let handle = by.does("seek_subscription", &request.name, seeking).await?;
         Ok(Response::new(v1::SeekSubscriptionResponse { subscription: Some(self.show(&handle).await?) }))
     }
 }

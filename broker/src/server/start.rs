@@ -11,6 +11,7 @@ use waypost_store::EventStore;
 
 use super::Routes;
 use crate::{
+    access::guard::guarded,
     broker::{Broker, BrokerError, Settings},
     clock::Clock,
     config::Setup,
@@ -35,13 +36,15 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`].
 pub async fn start(setup: Setup, store: Arc<dyn EventStore>) -> Result<(Arc<Broker>, Routes), StartError> {
-    let Setup { config, schemas, sources, .. } = setup;
+    let Setup { config, schemas, sources, authority, .. } = setup;
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
     let settings = Settings::of(&config);
     let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), Arc::new(schemas), settings).await?;
     let agents = grpc::agent_routes(&broker).add_service(reflection(&grpc::AGENT_SERVICES)?).into_axum_router();
     let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection(&grpc::ADMIN_SERVICES)?).into_axum_router();
     let edge = ingress::router(Edge { store, clock, entropy, sources });
+    // Everything that is served there, whatever it is, is behind the guard.
+    let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority));
     Ok((broker, Routes { edge, agents, admin }))
 }
 

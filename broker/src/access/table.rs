@@ -1,0 +1,67 @@
+//! What each call needs.
+//!
+//! Constraint: every call of every service and every page of the admin listener has a row; what has none takes an administrator. What is said of
+//! the content of a call (sources, types, names) is checked where it is known, by the same [`Caller::may`](super::Caller::may).
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: health, and what is the same for everybody.
+    Nothing,
+    /// Any token.
+    Token,
+    /// A scope to publish.
+    Publish,
+    /// A scope to subscribe.
+    Subscribe,
+    /// A scope to read.
+    Read,
+    /// A scope to read everything.
+    ReadStories,
+    /// To see what administrators see.
+    Inspect,
+    /// To change what administrators change.
+    Admin,
+}
+
+/// Calls, by the path of their requests. Those that are called often come first.
+pub const CALLS: [(&str, Need); 31] = [
+    ("/waypost.v1.AgentService/Settle", Need::Subscribe),
+    ("/waypost.v1.AgentService/Publish", Need::Publish),
+    ("/waypost.v1.AgentService/PublishStream", Need::Publish),
+    ("/waypost.v1.AgentService/Subscribe", Need::Subscribe),
+    ("/waypost.v1.AgentService/ReadEvents", Need::Read),
+    ("/waypost.v1.AgentService/GetLineage", Need::ReadStories),
+    ("/waypost.v1.SubscriptionAdminService/CreateSubscription", Need::Admin),
+    ("/waypost.v1.SubscriptionAdminService/GetSubscription", Need::Inspect),
+    ("/waypost.v1.SubscriptionAdminService/ListSubscriptions", Need::Inspect),
+    ("/waypost.v1.SubscriptionAdminService/UpdateSubscription", Need::Admin),
+    ("/waypost.v1.SubscriptionAdminService/DeleteSubscription", Need::Admin),
+    ("/waypost.v1.SubscriptionAdminService/PauseSubscription", Need::Admin),
+    ("/waypost.v1.SubscriptionAdminService/ResumeSubscription", Need::Admin),
+    ("/waypost.v1.SubscriptionAdminService/SeekSubscription", Need::Admin),
+    ("/waypost.v1.DeadLetterAdminService/ListDeadLetters", Need::Inspect),
+    ("/waypost.v1.DeadLetterAdminService/GetDeadLetter", Need::Inspect),
+    ("/waypost.v1.DeadLetterAdminService/RedriveDeadLetters", Need::Admin),
+    ("/waypost.v1.DeadLetterAdminService/DiscardDeadLetters", Need::Admin),
+    ("/waypost.v1.SessionAdminService/ListSessions", Need::Inspect),
+    ("/waypost.v1.SourceAdminService/ListSources", Need::Inspect),
+    ("/waypost.v1.SourceAdminService/GetSource", Need::Inspect),
+    ("/waypost.v1.QuarantineAdminService/ListQuarantinedWebhooks", Need::Inspect),
+    ("/waypost.v1.QuarantineAdminService/GetQuarantinedWebhook", Need::Inspect),
+    // What types there are is no secret: `waypost tail` and `publish` ask for them, with whatever token they have.
+    ("/waypost.v1.SchemaAdminService/ListSchemas", Need::Token),
+    ("/waypost.v1.SchemaAdminService/GetSchema", Need::Token),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Need::Nothing),
+    ("/grpc.health.v1.Health/Check", Need::Nothing),
+    ("/grpc.health.v1.Health/Watch", Need::Nothing),
+    ("/healthz", Need::Nothing),
+    ("/readyz", Need::Nothing),
+    ("/metrics", Need::Inspect),
+];
+
+/// What the call of a path needs.
+#[must_use]
+pub fn need(path: &str) -> Need {
+    CALLS.iter().find(|(call, _)| *call == path).map_or(Need::Admin, |(_, need)| *need)
+}

@@ -104,6 +104,12 @@ impl Handle {
         self.frontier.store(machine.status().frontier, Ordering::Relaxed);
     }
 
+    /// Whether its machine was at hand once.
+    #[must_use]
+    pub fn was_loaded(&self) -> bool {
+        !matches!(*self.life(), Life::Cold)
+    }
+
     /// Whether it has a task.
     #[must_use]
     pub fn is_running(&self) -> bool {

@@ -6,7 +6,7 @@ use dashmap::DashMap;
 use tokio::sync::{Mutex, MutexGuard};
 use waypost_delivery::{SessionId, Subscription};
 use waypost_proto::v1::{self, ErrorReason, start_position::Position};
-use waypost_store::{Commit, Offset, ReadError, Table};
+use waypost_store::{AppendError, Commit, CommitError, Offset, ReadError, Table};
 
 use super::{
     handle::{Core, Handle},
@@ -163,21 +163,32 @@ impl Registry {
     /// # Errors
     /// When it must exist and does not, exists with other rules, or cannot be created.
     pub async fn open_or_create(&self, name: &str, asked: &v1::SubscriptionSpec, must_exist: bool) -> Result<(Arc<Handle>, bool), Fault> {
-        if let Some(handle) = self.matching(name, asked)? {
+        if let Some(handle) = self.matching(name, asked).await? {
             return Ok((handle, false));
         }
         if must_exist {
             return Err(Fault::no_subscription(name));
         }
         let _changing = self.changing.lock().await;
-        match self.matching(name, asked)? {
+        match self.matching(name, asked).await? {
             Some(handle) => Ok((handle, false)),
             None => Ok((self.create_now("subscription", name, asked).await?, true)),
         }
     }
 
-    fn matching(&self, name: &str, asked: &v1::SubscriptionSpec) -> Result<Option<Arc<Handle>>, Fault> {
-        let Some(handle) = self.get(name) else { return Ok(None) };
+    /// The named subscription, if it is certain that there is one: what became of its creation may not be known yet.
+    async fn find(&self, name: &str) -> Option<Arc<Handle>> {
+        let handle = self.get(name)?;
+        if !handle.was_loaded() {
+            // Whatever else is wrong with it, it is there.
+            let _ = handle.inspect(&self.shared).await;
+            return self.get(name);
+        }
+        Some(handle)
+    }
+
+    async fn matching(&self, name: &str, asked: &v1::SubscriptionSpec) -> Result<Option<Arc<Handle>>, Fault> {
+        let Some(handle) = self.find(name).await else { return Ok(None) };
         let differences = handle.info().spec.mismatches(asked);
         if differences.is_empty() {
             return Ok(Some(handle));
@@ -192,7 +203,7 @@ impl Registry {
     /// When there is one, the name or rules are not valid, there are too many, or the store refuses.
     pub async fn create(&self, name: &str, asked: &v1::SubscriptionSpec) -> Result<Arc<Handle>, Fault> {
         let _changing = self.changing.lock().await;
-        if self.get(name).is_some() {
+        if self.find(name).await.is_some() {
             return Err(Fault::new(ErrorReason::SubscriptionExists, format!("subscription {name:?} exists")));
         }
         self.create_now("name", name, asked).await
@@ -221,9 +232,15 @@ impl Registry {
             events: Vec::new(),
             rows: vec![info.put(name, incarnation)],
         };
-        store.commit(now, commit).await?;
-        let handle = Handle::new(name.into(), incarnation, info, Some(Box::new(Core { machine, claim: Some(claim) })));
-        self.insert(&handle);
+        let committed = store.commit(now, commit).await;
+        // It may be there all the same. Then it needs its events: whoever asks for it, retention as well, finds out.
+        let is_unknown = matches!(committed, Err(CommitError::Append(AppendError::Unknown(_))));
+        let core = committed.is_ok().then(|| Box::new(Core { machine, claim: Some(claim) }));
+        let handle = Handle::new(name.into(), incarnation, info, core);
+        if committed.is_ok() || is_unknown {
+            self.insert(&handle);
+        }
+        committed?;
         tracing::info!(subscription = name, incarnation, start, "subscription created");
         Ok(handle)
     }

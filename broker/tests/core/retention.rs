@@ -72,6 +72,34 @@ fn earliest() -> Option<StartPosition> {
     Some(StartPosition { position: Some(Position::Point(StartPoint::Earliest.into())) })
 }
 
+/// A creation of which nobody knows whether it was made is asked for again after a long time.
+async fn after_an_unknown_creation(fault: Fault) -> (World, Stream) {
+    let world = small().await;
+    let mut agent = world.agent().await;
+    publish(&world, 0, 100).await;
+    let spec = Some(SubscriptionSpec { start_position: earliest(), ..SubscriptionSpec::default() });
+    let request = SubscribeRequest { spec, ..to("work") };
+    world.faults.script(Call::Commit, [Some(fault)]);
+    assert_eq!(agent.try_subscribe(request.clone()).await.err().unwrap().code(), tonic::Code::Unavailable);
+    tokio::time::sleep(WEEK).await;
+    let stream = agent.subscribe(request).await;
+    (world, stream)
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_creation_that_may_have_happened_keeps_what_it_needs() {
+    let (_world, mut stream) = after_an_unknown_creation(Fault::Done).await;
+    assert!(!stream.opened.created, "it had happened");
+    assert_eq!(id(&stream.delivery().await), "event-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_creation_that_did_not_happen_keeps_nothing_and_can_be_made_again() {
+    let (world, mut stream) = after_an_unknown_creation(Fault::Lost).await;
+    assert!(stream.opened.created);
+    gets_what_is_left(&world, &mut stream).await;
+}
+
 /// A world in which retention knows what it may let go, and has asked the store to: the store is slow to do it.
 async fn while_trimming() -> World {
     let world = small().await;

@@ -95,6 +95,11 @@ impl Agent {
         now < self.deaf_until
     }
 
+    /// Whether it has a stream, or asks for one.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.stream.is_some() || self.opening.is_some()
+    }
+
     /// Its subscription, and since when its stream is open.
     pub(crate) fn prompt_since(&self) -> Option<(u64, u64)> {
         let stream = self.stream.as_ref().filter(|stream| stream.is_opened)?;

@@ -88,6 +88,8 @@ pub(crate) struct Ledger {
     pub(crate) ended: BTreeSet<Token>,
     pub(crate) tokens: BTreeSet<Token>,
     pub(crate) partings: BTreeMap<u128, Parting>,
+    /// Sessions that have a stream or ask for one: of which subscription, and how much they may hold. It may be on its way to them.
+    pub(crate) streaming: BTreeMap<u128, (Option<&'static str>, u32)>,
     pub(crate) draining_since: Option<u64>,
     /// What retention let go, and told of.
     pub(crate) let_go: Let,

@@ -171,17 +171,9 @@ impl Agent {
     fn check_adopted(&self, adopted: &[v1::AdoptedLease], incarnation: u64, ledger: &mut Ledger) {
         let now = ledger.now();
         let Some(interest) = ledger.interests.get(&incarnation).filter(|interest| interest.is_named()) else { return };
-        let Some(owner) = ledger.owners.get(&interest.name) else { return };
+        let Some(owner) = ledger.owners.get(&interest.name).filter(|_| self.held.len() <= self.limit as usize) else { return };
         let grace = u64::try_from(GRACE.as_micros()).unwrap_or(0);
-        let most = interest.config.as_ref().map_or(0, |config| config.max_outstanding as usize);
-        let others = ledger.handed.values().filter(|handed| handed.token.incarnation == incarnation && handed.deadline > now);
-        let open_failures = interest.failures.keys().filter(|offset| !interest.fates.contains_key(offset)).count();
-        let is_roomy = self.held.len() <= self.limit as usize
-            && others.count() + self.held.len() <= most
-            && open_failures + interest.redriven.len() + self.held.len() + most < MAX_UNSETTLED as usize;
-        if !is_roomy {
-            return;
-        }
+        let is_roomy = self.has_room_for_adoption(incarnation, interest, ledger);
         let mut missing = None;
         for (bytes, holding) in &self.held {
             let (token, offset) = (holding.token, holding.token.offset);
@@ -192,13 +184,27 @@ impl Agent {
             let is_plain = token.incarnation == incarnation && token.seek == interest.seek && is_mine && is_open && asked.open == 0;
             let returns_in_time = token.epoch == owner.epoch && now < self.parted_at + grace && holding.deadline > now;
             // A restart within the process also forgets nothing; what came before it may have been lost already.
-            let broker_returns = token.epoch + 1 == owner.epoch && now < owner.claimed_at + grace && holding.deadline > owner.claimed_at;
+            let broker_returns =
+                is_roomy && token.epoch + 1 == owner.epoch && now < owner.claimed_at + grace && holding.deadline > owner.claimed_at;
             if is_plain && (returns_in_time || broker_returns) && !adopted.iter().any(|lease| lease.token == *bytes) {
                 missing = Some((offset, returns_in_time));
             }
         }
         ledger
             .hold("P6", missing.is_none(), || format!("a held lease did not go on: {missing:?} (event, or the session's return in time)"));
+    }
+
+    /// P3 before P6: after a restart of the broker, what others got meanwhile leaves the less room for what is held. Some of it may still
+    /// be on its way to them.
+    fn has_room_for_adoption(&self, incarnation: u64, interest: &Interest, ledger: &Ledger) -> bool {
+        let most = interest.config.as_ref().map_or(0, |config| config.max_outstanding as usize);
+        let streaming = ledger.streaming.iter().filter(|(session, (name, _))| **session != self.session && *name == self.name);
+        let on_their_way: usize = streaming.map(|(_, (_, limit))| *limit as usize).sum();
+        let is_known = |handed: &&Handed| handed.token.incarnation == incarnation && handed.deadline > ledger.now();
+        let others = ledger.handed.values().filter(is_known).filter(|handed| !ledger.streaming.contains_key(&handed.session)).count();
+        let open_failures = interest.failures.keys().filter(|offset| !interest.fates.contains_key(offset)).count();
+        on_their_way + others + self.held.len() <= most
+            && open_failures + interest.redriven.len() + self.held.len() + most < MAX_UNSETTLED as usize
     }
 
     fn lease_total(&self, ledger: &Ledger) -> Duration {

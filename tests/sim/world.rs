@@ -233,6 +233,8 @@ impl World {
         if now >= self.troubled_until {
             self.lift();
         }
+        let streaming = self.agents.iter().filter(|agent| agent.is_streaming());
+        lock(&self.ledger).streaming = streaming.map(|agent| (agent.session, (agent.name, agent.limit))).collect();
         for agent in &mut self.agents {
             agent.collect_opening(&self.ledger).await;
             agent.listen(&mut lock(&self.ledger), &self.key);

@@ -176,19 +176,20 @@ impl Registry {
         }
     }
 
-    /// The named subscription, if it is certain that there is one: what became of its creation may not be known yet.
-    async fn find(&self, name: &str) -> Option<Arc<Handle>> {
-        let handle = self.get(name)?;
-        if !handle.was_loaded() {
-            // Whatever else is wrong with it, it is there.
-            let _ = handle.inspect(&self.shared).await;
-            return self.get(name);
+    /// The named subscription, when it is certain whether there is one: what became of its creation may not be known yet.
+    async fn find(&self, name: &str) -> Result<Option<Arc<Handle>>, Fault> {
+        let Some(handle) = self.get(name) else { return Ok(None) };
+        if !handle.was_loaded()
+            && let Err(fault) = handle.inspect(&self.shared).await
+            && !handle.was_loaded()
+        {
+            return Err(fault);
         }
-        Some(handle)
+        Ok(self.get(name))
     }
 
     async fn matching(&self, name: &str, asked: &v1::SubscriptionSpec) -> Result<Option<Arc<Handle>>, Fault> {
-        let Some(handle) = self.find(name).await else { return Ok(None) };
+        let Some(handle) = self.find(name).await? else { return Ok(None) };
         let differences = handle.info().spec.mismatches(asked);
         if differences.is_empty() {
             return Ok(Some(handle));
@@ -203,7 +204,7 @@ impl Registry {
     /// When there is one, the name or rules are not valid, there are too many, or the store refuses.
     pub async fn create(&self, name: &str, asked: &v1::SubscriptionSpec) -> Result<Arc<Handle>, Fault> {
         let _changing = self.changing.lock().await;
-        if self.find(name).await.is_some() {
+        if self.find(name).await?.is_some() {
             return Err(Fault::new(ErrorReason::SubscriptionExists, format!("subscription {name:?} exists")));
         }
         self.create_now("name", name, asked).await

@@ -194,6 +194,8 @@ impl Keeper {
             if let Err(fault) = result {
                 tracing::warn!(subscription = &*handle.name, %fault, "looking after a subscription failed; it is tried again");
             }
+            // At once: what waits is lost with the process, and only so much may wait.
+            self.tell_all().await;
         }
     }
 

@@ -274,6 +274,7 @@ impl Ledger {
                 self.hit(Seen::DiscardDone);
                 for offset in offsets {
                     self.hold("P5", interest.dead.remove(offset), || format!("{offset} is discarded, and is no dead letter"));
+                    interest.discarded.insert(*offset);
                     if interest.fates.get(offset) == Some(&Fate::Dead) {
                         interest.fates.insert(*offset, Fate::Discarded);
                     }

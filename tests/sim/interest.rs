@@ -44,6 +44,8 @@ pub(crate) struct Interest {
     pub(crate) confirmed: BTreeSet<u64>,
     pub(crate) gaps: Vec<(u64, u64)>,
     pub(crate) dead: BTreeSet<u64>,
+    /// Dead letters that were thrown away. An answer that says dead letter may be older than that, and the dead letter older than a seek.
+    pub(crate) discarded: BTreeSet<u64>,
     /// On their way out of the dead letters.
     pub(crate) redriven: BTreeSet<u64>,
     /// How many administrative facts of each kind are durable.
@@ -78,6 +80,7 @@ impl Interest {
             confirmed: BTreeSet::new(),
             gaps: Vec::new(),
             dead: BTreeSet::new(),
+            discarded: BTreeSet::new(),
             redriven: BTreeSet::new(),
             steps: BTreeMap::new(),
         }

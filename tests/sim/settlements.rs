@@ -225,7 +225,7 @@ impl Agent {
             }
             SettlementStatus::DeadLettered => {
                 ledger.hit(Seen::AckOfDeadLetter);
-                let is_dead = interest.dead.contains(&offset) || fate == Some(Fate::Discarded) || interest.redriven.contains(&offset);
+                let is_dead = [&interest.dead, &interest.discarded, &interest.redriven].iter().any(|set| set.contains(&offset));
                 ledger.hold("P4", is_dead, || format!("event {offset} of {name} was answered as a dead letter, and is none"));
             }
             SettlementStatus::Stale => {

@@ -19,6 +19,7 @@
 //! | [`renewal`] | what is read again while the broker runs |
 //! | [`config`] | what an operator may set |
 //! | [`envelope`] | an event as it is stored: checked, completed, encoded once |
+//! | [`metrics`] | what is counted and timed |
 //! | [`schema`] | the registered message types, and what is checked against them |
 //! | [`ingress`] | the edge: a signed POST becomes a typed event |
 
@@ -37,6 +38,7 @@ pub mod filter;
 pub mod grpc;
 pub mod ingress;
 pub mod limits;
+pub mod metrics;
 pub mod publisher;
 pub mod registry;
 pub mod renewal;

@@ -116,3 +116,5 @@ pub const QUARANTINE_SCAN_ROWS: usize = 32;
 pub const RETRY_AFTER_FULL: Duration = Duration::from_secs(30);
 /// How long a sender should wait when the store did not answer: until it reopened.
 pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(2);
+/// Subscriptions that one scrape of the metrics asks for, of those that were not loaded since the start: each is a commit.
+pub const LOADED_BY_A_SCRAPE: usize = 64;

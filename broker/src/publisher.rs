@@ -28,6 +28,7 @@ use crate::{
     envelope::{self, Identity, seal},
     error::{Fault, Violation},
     limits,
+    metrics::PublishMetrics,
     schema::Schemas,
     token::TokenKey,
 };
@@ -141,6 +142,8 @@ pub struct Publisher {
     tokens: TokenKey,
     schemas: Arc<Schemas>,
     rules: PublishRules,
+    /// What is counted of it.
+    pub metrics: PublishMetrics,
 }
 
 impl Publisher {
@@ -154,7 +157,13 @@ impl Publisher {
         schemas: Arc<Schemas>,
         rules: PublishRules,
     ) -> Self {
-        Self { store, clock, entropy, tokens, schemas, rules }
+        Self { store, clock, entropy, tokens, schemas, rules, metrics: PublishMetrics::default() }
+    }
+
+    /// How long an id is remembered, if there is room.
+    #[must_use]
+    pub fn dedup_window(&self) -> Micros {
+        self.rules.dedup_window
     }
 
     /// Publishes items and answers each when it is durable.
@@ -202,9 +211,13 @@ impl Publisher {
         let mut ids: Vec<_> = Vec::with_capacity(events.len());
         ids.extend(events.iter().map(|event| event.head.id().to_owned()));
         let mut appended = Vec::with_capacity(events.len());
+        let refused = faults.len() - events.len();
         for batch in batches(events, bytes) {
-            appended.extend(self.store.append(self.clock.now(), batch).await?);
+            let now = self.clock.now();
+            appended.extend(self.store.append(now, batch).await?);
+            self.metrics.append.observe(self.clock.now().saturating_sub(now));
         }
+        self.metrics.count(&appended, refused);
         let mut durable = ids.into_iter().zip(appended);
         let missing = || Fault::new(ErrorReason::DataCorrupted, "the store answered fewer events than it was given");
         Ok(faults

@@ -9,6 +9,7 @@ mod bad_calls;
 mod bad_requests;
 mod browsers;
 mod logistics;
+mod metrics;
 mod operated;
 mod path;
 mod stand;

@@ -7,11 +7,12 @@ use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use rustix::fs::statvfs;
 use tokio_util::sync::CancellationToken;
-use waypost_store::{DiskState, EmbeddedOptions, EmbeddedStore, EventStore, MemoryConfig, MemoryStore};
+use waypost_store::{DiskState, EmbeddedOptions, EmbeddedStore, EventStore, MemoryConfig, MemoryStore, ObserveSyncs};
 
 use super::{args::ConfigArgs, check, failure::Failure, output};
 use crate::{
     config::{Config, Engine, Setup, Size},
+    metrics::Histogram,
     server::{self, Addresses, Health, Listeners, Readiness, signals},
     telemetry,
 };
@@ -40,10 +41,11 @@ async fn serve(setup: Setup) -> Result<(), Failure> {
     let running = listeners.serve(&health);
     tokio::spawn(setup.renewals().run(stop.clone()));
 
-    let store = open_store(&setup.config).await?;
+    let syncs = Arc::new(Histogram::default());
+    let store = open_store(&setup.config, &syncs).await?;
     let started = Started { setup: &setup, addresses, disk: store.disk() }.to_string();
     let grace = setup.config.agents.drain_grace.get();
-    let (broker, routes) = server::start(setup, Arc::clone(&store)).await.map_err(Failure::failed)?;
+    let (broker, routes) = server::start(setup, Arc::clone(&store), syncs).await.map_err(Failure::failed)?;
     running.fill(routes);
     health.set(Readiness::Ready).await;
     output::line(started);
@@ -56,7 +58,7 @@ async fn serve(setup: Setup) -> Result<(), Failure> {
     tokio::task::spawn_blocking(|| drop(store)).await.map_err(Failure::failed)
 }
 
-async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Failure> {
+async fn open_store(config: &Config, syncs: &Arc<Histogram>) -> Result<Arc<dyn EventStore>, Failure> {
     let store = &config.store;
     if store.engine == Engine::Memory {
         return Ok(Arc::new(MemoryStore::open(MemoryConfig::default())));
@@ -66,6 +68,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Failure> {
         reserve: store.reserve_of(cap),
         segment_bytes: store.segment_size.bytes(),
         dedup_ids: usize::try_from(store.dedup_ids).unwrap_or(usize::MAX),
+        syncs: Some(Arc::clone(syncs) as Arc<dyn ObserveSyncs>),
         ..EmbeddedOptions::with_cap(&store.data_dir, cap)
     };
     let opening = tokio::task::spawn_blocking(|| EmbeddedStore::open(options)).await.map_err(Failure::failed)?;
@@ -111,7 +114,7 @@ impl fmt::Display for Started<'_> {
             [(edge, &secured.edge), (agents, &secured.agents), (admin, &secured.admin)].map(|(at, tls)| url(at, tls.is_some()));
         writeln!(f, "  edge    {edge}  (webhooks)")?;
         writeln!(f, "  agents  {agents}  (gRPC, gRPC-Web)")?;
-        writeln!(f, "  admin   {admin}  (gRPC, /healthz, /readyz)")?;
+        writeln!(f, "  admin   {admin}  (gRPC, /metrics, /healthz, /readyz)")?;
         write!(f, "  store   {place}: {events}, {} of {} used, {health}", in_mib(self.disk.used), in_mib(self.disk.cap))?;
         match &self.setup.authority {
             Some(authority) => write!(f, "\n  access  {} tokens of {}", authority.count(), authority.path().display())?,

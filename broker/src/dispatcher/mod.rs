@@ -21,6 +21,7 @@
 //! | `writer` | its commits, as the store takes them |
 //! | `sessions` | streams that open and end |
 //! | `requests` | who waits for what |
+//! | `sent` | what was handed out, for the metrics |
 //! | [`command`] | what can be asked |
 //! | [`outbox`] | what waits for a stream |
 
@@ -28,6 +29,7 @@ pub mod command;
 pub mod outbox;
 mod reader;
 mod requests;
+mod sent;
 mod sessions;
 mod shared;
 mod task;

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use waypost_delivery::StreamId;
 use waypost_store::EventStore;
 
-use crate::{clock::Clock, publisher::Publisher, registry::TailHub, spec::DeliverySettings, token::TokenKey};
+use crate::{clock::Clock, metrics::Histogram, publisher::Publisher, registry::TailHub, spec::DeliverySettings, token::TokenKey};
 
 /// What all dispatchers of a broker share.
 pub struct Shared {
@@ -27,6 +27,8 @@ pub struct Shared {
     pub settings: DeliverySettings,
     /// Every dispatcher's task.
     pub tasks: TaskTracker,
+    /// From an event's acceptance until its first delivery is handed to a stream.
+    pub latency: Histogram,
     streams: AtomicU64,
     draining: AtomicBool,
 }
@@ -56,6 +58,7 @@ impl Shared {
             hub,
             settings,
             tasks: TaskTracker::new(),
+            latency: Histogram::default(),
             streams: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         })

@@ -24,6 +24,7 @@ use super::{
     reader,
     reader::Reader,
     requests::Requests,
+    sent::Sent,
     sessions::Sessions,
     writer::{self, Write, Written},
 };
@@ -34,6 +35,7 @@ use crate::{
     error::Fault,
     grpc::convert,
     limits,
+    metrics::Facts,
     registry::{Handle, Info},
     token::TokenMint,
 };
@@ -71,6 +73,7 @@ pub(super) struct Dispatcher {
     /// Handed out, but not sent: their events are being read again.
     awaited: BTreeMap<Token, StreamId>,
     mint: TokenMint,
+    sent: Sent,
 }
 
 impl Dispatcher {
@@ -99,6 +102,7 @@ impl Dispatcher {
             to_fetch: VecDeque::new(),
             awaited: BTreeMap::new(),
             mint,
+            sent: Sent::default(),
         }
     }
 
@@ -127,6 +131,7 @@ impl Dispatcher {
         }
         self.start_writing();
         self.start_fetching();
+        self.sent.count(&self.handle.metrics, &self.shared.latency);
         self.handle.note(&self.machine);
     }
 
@@ -164,6 +169,7 @@ impl Dispatcher {
     fn commit(&mut self, plan: CommitPlan) {
         if self.handle.is_ephemeral() && plan.completions.is_empty() {
             self.deleted |= is_deletion(&plan);
+            self.handle.metrics.add(Facts::of(&plan.records));
             return self.inputs.push_back(Input::Commit(Commit::Committed));
         }
         let outputs = plan.completions.iter().map(|completion| self.requests.outputs(completion).to_vec()).collect();
@@ -227,6 +233,7 @@ impl Dispatcher {
     }
 
     fn send(&mut self, deliver: &Deliver, event: &StoredEvent) {
+        self.sent.note(&self.shared.clock, deliver, event);
         let delivery = wire::Delivery {
             token: self.mint.seal(&deliver.token),
             offset: event.offset,

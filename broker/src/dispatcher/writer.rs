@@ -14,6 +14,7 @@ use waypost_store::{AppendError, BoxFuture, Claim, Commit, CommitError, EventSto
 use super::Shared;
 use crate::{
     dead_letters::{self, DeadLetterKey, DeadLetterRow},
+    metrics::Facts,
     registry::{Handle, Info, row},
 };
 
@@ -72,7 +73,11 @@ pub(super) fn start(shared: &Arc<Shared>, handle: &Arc<Handle>, claim: Option<Cl
             Write::Plan { plan, outputs, info } => {
                 let completions = plan.completions.clone();
                 let counts: Vec<_> = outputs.iter().map(Vec::len).collect();
+                let facts = Facts::of(&plan.records);
                 let result = commit(&shared, &handle, claim, plan, outputs, info).await;
+                if result.is_ok() {
+                    handle.metrics.add(facts);
+                }
                 fate(&handle, result, &completions, &counts)
             }
             Write::LateAcks(offsets) => {

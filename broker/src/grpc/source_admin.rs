@@ -27,7 +27,7 @@ impl SourceAdmin {
 fn show(source: &Source) -> v1::Source {
     let counters = &source.counters;
     let kind = |kind: &'static str| counters.sum(|outcome| outcome.kind() == kind);
-    let unverified = counters.sum(|outcome| outcome.kind() == "refused" && outcome.reason() == "unverified");
+    let unverified = counters.sum(Outcome::is_unverified);
     v1::Source {
         name: source.name.to_string(),
         path: source.path.clone(),

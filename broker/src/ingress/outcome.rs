@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::StatusCode;
 
 use super::{quarantine::Reason, verify::Rejection};
+use crate::metrics::Histogram;
 
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $name:ident = $kind:literal, $reason:literal, $status:ident;)*) => {
@@ -27,10 +28,16 @@ macro_rules! outcomes {
                 match self { $(Self::$name => $kind,)* }
             }
 
-            /// Why; empty if there is nothing to explain. Of those that say `unverified`, no sender is told more.
+            /// Why; empty if there is nothing to explain. An unverified sender is not told.
             #[must_use]
             pub fn reason(self) -> &'static str {
                 match self { $(Self::$name => $reason,)* }
+            }
+
+            /// Whether its sender could not be verified.
+            #[must_use]
+            pub fn is_unverified(self) -> bool {
+                self.status() == StatusCode::UNAUTHORIZED
             }
 
             /// The status of the answer.
@@ -143,11 +150,14 @@ impl From<Reason> for Outcome {
 pub struct Counters {
     counts: Vec<AtomicU64>,
     last_verified: AtomicU64,
+    /// From the head of each request to its answer.
+    pub times: Histogram,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { counts: Outcome::ALL.iter().map(|_| AtomicU64::new(0)).collect(), last_verified: AtomicU64::new(0) }
+        let counts = Outcome::ALL.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { counts, last_verified: AtomicU64::new(0), times: Histogram::default() }
     }
 }
 

@@ -70,8 +70,10 @@ struct Hook {
 }
 
 async fn webhook(State(hook): State<Arc<Hook>>, request: Request) -> Response {
+    let begun = hook.edge.clock.now();
     let answer = hook.receive(request).await;
     hook.source.counters.count(answer.outcome);
+    hook.source.counters.times.observe(hook.edge.clock.now().saturating_sub(begun));
     tracing::debug!(source = %hook.source.name, outcome = answer.outcome.kind(), reason = answer.outcome.reason(), id = answer.id, "webhook");
     answer.into_response()
 }
@@ -290,7 +292,7 @@ impl IntoResponse for Answer {
             Outcome::StoreUnavailable | Outcome::OutcomeUnknown => {
                 headers.insert(RETRY_AFTER, limits::RETRY_AFTER_UNAVAILABLE.as_secs().into());
             }
-            _ if outcome.status() == StatusCode::UNAUTHORIZED => {
+            _ if outcome.is_unverified() => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
             }
             _ => {}

@@ -19,6 +19,7 @@ use crate::{
     dispatcher::{self, Change, Command, Shared, Signals},
     error::Fault,
     limits,
+    metrics::SubscriptionMetrics,
 };
 
 /// A subscription by name, or an ephemeral one.
@@ -32,6 +33,8 @@ pub struct Handle {
     pub signals: Arc<Signals>,
     /// Where it stands, as far as is known: 0 until it was loaded.
     pub frontier: Arc<AtomicU64>,
+    /// What is counted of it.
+    pub metrics: SubscriptionMetrics,
     info: Mutex<Info>,
     life: Mutex<Life>,
 }
@@ -69,6 +72,7 @@ impl Handle {
             incarnation,
             signals: Arc::default(),
             frontier: Arc::default(),
+            metrics: SubscriptionMetrics::default(),
             info: Mutex::new(info),
             life: Mutex::new(life),
         })
@@ -101,7 +105,9 @@ impl Handle {
 
     /// Notes where it stands.
     pub fn note(&self, machine: &Subscription) {
-        self.frontier.store(machine.status().frontier, Ordering::Relaxed);
+        let status = machine.status();
+        self.frontier.store(status.frontier, Ordering::Relaxed);
+        self.metrics.note(&status);
     }
 
     /// Whether its machine was at hand once.

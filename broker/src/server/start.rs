@@ -18,6 +18,7 @@ use crate::{
     entropy::Entropy,
     grpc,
     ingress::{self, Edge},
+    metrics::{self, Exposition, Histogram},
 };
 
 /// Why a broker did not start.
@@ -31,17 +32,18 @@ pub enum StartError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Opens a broker on a store, and says what each listener serves.
+/// Opens a broker on a store, and says what each listener serves. `syncs` is where the store notes how long its disk takes.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(setup: Setup, store: Arc<dyn EventStore>) -> Result<(Arc<Broker>, Routes), StartError> {
+pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogram>) -> Result<(Arc<Broker>, Routes), StartError> {
     let Setup { config, schemas, sources, authority, .. } = setup;
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
     let settings = Settings::of(&config);
     let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), Arc::new(schemas), settings).await?;
     let agents = grpc::agent_routes(&broker).add_service(reflection(&grpc::AGENT_SERVICES)?).into_axum_router();
     let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection(&grpc::ADMIN_SERVICES)?).into_axum_router();
+    let admin = admin.merge(metrics::router(Exposition { broker: Arc::clone(&broker), sources: sources.clone(), syncs }));
     let edge = ingress::router(Edge { store, clock, entropy, sources });
     // Everything that is served there, whatever it is, is behind the guard.
     let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority));

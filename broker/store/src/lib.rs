@@ -29,7 +29,7 @@ pub use contract::{
     Appended, BoxFuture, Claim, Claimed, Commit, DiskState, Duplicate, EventStore, Gap, GapCause, Micros, Offset, ReadBatch, ReadLimits,
     Row, RowChange, SegmentState, Selection, Table, TypeSet,
 };
-pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError};
+pub use embedded::{EmbeddedOptions, EmbeddedStore, ObserveSyncs, OpenError};
 pub use error::{AppendError, ClaimError, CommitError, ReadError};
 pub use event::{EventHead, HeadError, NewEvent, StoredEvent};
 pub use memory::{MemoryConfig, MemoryDisk, MemoryStore};

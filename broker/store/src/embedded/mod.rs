@@ -54,7 +54,7 @@ mod view;
 mod wire;
 mod writer;
 
-pub use options::{EmbeddedOptions, OpenError};
+pub use options::{EmbeddedOptions, ObserveSyncs, OpenError};
 pub use store::EmbeddedStore;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! How an embedded store is opened, and why it may not be.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 /// Options of an embedded store. [`EmbeddedOptions::new`] has the defaults that are named here.
 #[derive(Clone, Debug)]
@@ -24,6 +24,14 @@ pub struct EmbeddedOptions {
     pub queue_bytes: usize,
     /// Empty segments that are kept ready. Default: 2.
     pub spare_segments: usize,
+    /// Whom to tell how long each durable write of the log took. Default: nobody.
+    pub syncs: Option<Arc<dyn ObserveSyncs>>,
+}
+
+/// Is told how long the disk takes. Called by the thread that writes, so it must not wait.
+pub trait ObserveSyncs: fmt::Debug + Send + Sync {
+    /// A write of the log became durable.
+    fn synced(&self, took: Duration);
 }
 
 /// The smallest segment.
@@ -49,6 +57,7 @@ impl EmbeddedOptions {
             fold_bytes: 8 << 20,
             queue_bytes: 32 << 20,
             spare_segments: 2,
+            syncs: None,
         }
     }
 }

@@ -10,9 +10,12 @@ use std::{
     sync::Arc,
 };
 
+use tokio::time::Instant;
+
 use super::{
     direct::{DurableWriter, fill},
     disk::{Disk, DiskFile},
+    options::ObserveSyncs,
 };
 
 /// A directory of the operating system.
@@ -20,13 +23,19 @@ pub(super) struct OsDisk {
     directory: PathBuf,
     /// An open handle of the directory, to sync names with.
     handle: File,
+    syncs: Option<Arc<dyn ObserveSyncs>>,
 }
 
 impl OsDisk {
     /// Opens a directory, and makes it if it is not there.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
-        Ok(Self { directory: directory.to_owned(), handle: File::open(directory)? })
+        Ok(Self { directory: directory.to_owned(), handle: File::open(directory)?, syncs: None })
+    }
+
+    /// Tells how long each durable write takes.
+    pub(super) fn observed(self, syncs: Option<Arc<dyn ObserveSyncs>>) -> Self {
+        Self { syncs, ..self }
     }
 
     /// Takes the lock of the directory. `None` if another process (or another store of this one) has it.
@@ -54,18 +63,18 @@ impl Disk for OsDisk {
         if bytes > 0 {
             fill(&path, &file, bytes)?;
         }
-        Ok(Arc::new(OsFile { file, durable: None }))
+        Ok(Arc::new(OsFile { file, durable: None, syncs: None }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).open(self.directory.join(name))?;
-        Ok(Arc::new(OsFile { file, durable: None }))
+        Ok(Arc::new(OsFile { file, durable: None, syncs: None }))
     }
 
     fn open_log(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.directory.join(name);
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        Ok(Arc::new(OsFile { file, durable: DurableWriter::open(&path)? }))
+        Ok(Arc::new(OsFile { file, durable: DurableWriter::open(&path)?, syncs: self.syncs.clone() }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -90,6 +99,7 @@ impl Disk for OsDisk {
 struct OsFile {
     file: File,
     durable: Option<DurableWriter>,
+    syncs: Option<Arc<dyn ObserveSyncs>>,
 }
 
 impl DiskFile for OsFile {
@@ -114,13 +124,16 @@ impl DiskFile for OsFile {
     }
 
     fn write_durably(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        if let Some(writer) = &self.durable
-            && writer.write(bytes, at)?
-        {
-            return Ok(());
+        let begun = Instant::now();
+        let is_written = self.durable.as_ref().map_or(Ok(false), |writer| writer.write(bytes, at))?;
+        if !is_written {
+            self.write_at(bytes, at)?;
+            self.sync()?;
         }
-        self.write_at(bytes, at)?;
-        self.sync()
+        if let Some(syncs) = &self.syncs {
+            syncs.synced(begun.elapsed());
+        }
+        Ok(())
     }
 }
 

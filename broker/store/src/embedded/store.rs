@@ -71,7 +71,7 @@ impl EmbeddedStore {
         let Some(lock) = OsDisk::lock(&options.dir).map_err(failed)? else {
             return Err(OpenError::InUse { dir: options.dir.clone() });
         };
-        let disk = Arc::new(OsDisk::open(&options.dir).map_err(failed)?);
+        let disk = Arc::new(OsDisk::open(&options.dir).map_err(failed)?.observed(options.syncs.clone()));
         Self::start(disk, options, Some(lock))
     }
 

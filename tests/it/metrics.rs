@@ -91,8 +91,9 @@ async fn each_figure_says_what_happened() {
     }
     assert!(scrape.get("waypost_store_sync_seconds_count") > 0.0 && scrape.get("waypost_store_used_bytes") > 0.0);
     assert!(!scrape.text.contains(SECRET));
-    let sources = SourceAdminServiceClient::new(stand.broker.admin_channel()).list_sources(ListSourcesRequest::default());
-    let stats = soon("the sources", sources).await.unwrap().into_inner().sources[0].stats.unwrap();
+    let mut admin = SourceAdminServiceClient::new(stand.broker.admin_channel());
+    let stats =
+        soon("the sources", admin.list_sources(ListSourcesRequest::default())).await.unwrap().into_inner().sources[0].stats.unwrap();
     assert_eq!((stats.accepted, stats.duplicates, stats.unverified_refused, stats.refused), (3, 1, 1, 0));
     held.ack().await.unwrap();
 }

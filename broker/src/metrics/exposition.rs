@@ -96,7 +96,10 @@ fn each<'a, T>(
     encode: impl Fn(&mut MetricEncoder<'_>, T) -> fmt::Result,
 ) -> fmt::Result {
     for (labels, value) in samples {
-        encode(&mut encoder.encode_family(&labels)?, value)?;
+        match labels.is_empty() {
+            true => encode(&mut encoder, value)?,
+            false => encode(&mut encoder.encode_family(&labels)?, value)?,
+        }
     }
     Ok(())
 }

@@ -116,5 +116,7 @@ pub const QUARANTINE_SCAN_ROWS: usize = 32;
 pub const RETRY_AFTER_FULL: Duration = Duration::from_secs(30);
 /// How long a sender should wait when the store did not answer: until it reopened.
 pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(2);
+/// How long one subscription may take to say how far it is with a story: another one must not wait for it.
+pub const INSPECT_WITHIN: Duration = Duration::from_secs(1);
 /// Subscriptions that one scrape of the metrics asks for, of those that were not loaded since the start: each is a commit.
 pub const LOADED_BY_A_SCRAPE: usize = 64;

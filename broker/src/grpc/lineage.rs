@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
 use waypost_delivery::Progress;
 use waypost_proto::{v1, v1::get_lineage_request::Story, wire};
 use waypost_store::{ReadLimits, Selection, StoredEvent};
@@ -44,23 +45,24 @@ pub(super) async fn lineage(broker: &Broker, caller: &Caller, request: v1::GetLi
         return Err(Fault::not_found(format!("no event of story {correlation_id:?} is kept")));
     }
     let next_page_token = if from < tail { page.next(from.to_be_bytes().to_vec()) } else { String::new() };
-    let outcomes = outcomes(broker, &events).await?;
+    let outcomes = outcomes(broker, &events).await;
     let told = events.iter().zip(outcomes).map(|(event, outcomes)| wire::LineageEvent { event: Some(stored_event(event)), outcomes });
     Ok(wire::GetLineageResponse { correlation_id, events: told.collect(), next_page_token })
 }
 
 /// For each event, the subscriptions that are not done with it, by name.
-async fn outcomes(broker: &Broker, events: &[StoredEvent]) -> Result<Vec<Vec<v1::LineageOutcome>>, Fault> {
+async fn outcomes(broker: &Broker, events: &[StoredEvent]) -> Vec<Vec<v1::LineageOutcome>> {
     let offsets: Vec<_> = events.iter().map(|event| event.offset).collect();
     let mut outcomes = vec![Vec::new(); events.len()];
     for handle in broker.registry.list() {
-        // One that was deleted meanwhile, or has failed, has nothing to tell.
-        let Ok(inspection) = handle.inspect_events(broker.registry.shared(), &offsets).await else { continue };
+        // One that was deleted meanwhile, has failed, or does not answer (P12), has nothing to tell.
+        let asked = timeout(limits::INSPECT_WITHIN, handle.inspect_events(broker.registry.shared(), &offsets));
+        let Ok(Ok(inspection)) = asked.await else { continue };
         for ((event, progress), outcomes) in events.iter().zip(&inspection.progress).zip(&mut outcomes) {
-            outcomes.extend(outcome(broker, &handle, &inspection, event, *progress).await?);
+            outcomes.extend(outcome(broker, &handle, &inspection, event, *progress).await);
         }
     }
-    Ok(outcomes)
+    outcomes
 }
 
 async fn outcome(
@@ -69,14 +71,14 @@ async fn outcome(
     inspection: &Inspection,
     event: &StoredEvent,
     progress: Progress,
-) -> Result<Option<v1::LineageOutcome>, Fault> {
+) -> Option<v1::LineageOutcome> {
     let mut outcome = v1::LineageOutcome { subscription: handle.name.to_string(), ..v1::LineageOutcome::default() };
     match progress {
-        Progress::Past => return Ok(None),
+        Progress::Past => return None,
         Progress::Ahead => {
             let deciding = inspection.filters.iter().rev().find(|(begins, _)| *begins <= event.offset);
             if !deciding.is_some_and(|(_, filter)| filter.matches(event)) {
-                return Ok(None);
+                return None;
             }
             outcome.set_state(v1::OutcomeState::Waiting);
         }
@@ -94,13 +96,14 @@ async fn outcome(
         Progress::Dead => {
             outcome.set_state(v1::OutcomeState::DeadLettered);
             let key = DeadLetterKey { incarnation: handle.incarnation, offset: event.offset };
-            if let Some(row) = dead_letters::find(&*broker.store, key).await? {
+            // A row that cannot be read now hides its figures, not the story.
+            if let Ok(Some(row)) = dead_letters::find(&*broker.store, key).await {
                 outcome.attempts = row.attempts + row.losses;
                 outcome.settled_at = Some(timestamp(row.dead_lettered_at));
             }
         }
     }
-    Ok(Some(outcome))
+    Some(outcome)
 }
 
 async fn story(broker: &Broker, story: Option<Story>) -> Result<String, Fault> {

@@ -111,6 +111,7 @@ async fn ephemeral(broker: &Broker, call: Call, asked: &v1::SubscriptionSpec) ->
     let held = tokens.filter_map(|token| broker.registry.by_incarnation(token.incarnation));
     let before = held.filter(|handle| handle.is_ephemeral()).last().or_else(|| broker.registry.by_session(call.session));
     if let Some(handle) = before {
+        handle.check_spec(asked)?;
         match connect(broker, &handle, Call { created: false, ..call.clone() }).await {
             // It was just ending.
             Err(fault) if fault.reason == ErrorReason::SubscriptionNotFound => {}

@@ -11,7 +11,7 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 use waypost_delivery::Subscription;
-use waypost_proto::v1::ErrorReason;
+use waypost_proto::v1::{self, ErrorReason};
 use waypost_store::{Claim, Micros, Offset};
 
 use super::row::Info;
@@ -88,6 +88,18 @@ impl Handle {
     #[must_use]
     pub fn info(&self) -> Info {
         self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether its rules are those that somebody asks for, as far as they do.
+    ///
+    /// # Errors
+    /// `SPEC_MISMATCH`, with every field that differs.
+    pub fn check_spec(&self, asked: &v1::SubscriptionSpec) -> Result<(), Fault> {
+        let differences = self.info().spec.mismatches(asked);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::fields(ErrorReason::SpecMismatch, differences.into_iter().map(|violation| violation.within("spec")).collect()))
     }
 
     /// Changes what is known about it; not when it last had a session, which may have become later meanwhile.

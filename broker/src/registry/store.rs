@@ -190,12 +190,8 @@ impl Registry {
 
     async fn matching(&self, name: &str, asked: &v1::SubscriptionSpec) -> Result<Option<Arc<Handle>>, Fault> {
         let Some(handle) = self.find(name).await? else { return Ok(None) };
-        let differences = handle.info().spec.mismatches(asked);
-        if differences.is_empty() {
-            return Ok(Some(handle));
-        }
-        let within = differences.into_iter().map(|violation| violation.within("spec")).collect();
-        Err(Fault::fields(ErrorReason::SpecMismatch, within))
+        handle.check_spec(asked)?;
+        Ok(Some(handle))
     }
 
     /// Creates a named subscription.

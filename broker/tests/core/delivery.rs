@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use waypost_proto::v1::{
-    Ack, Extend, Nack, Reject, Release, RevokedReason, SessionLimits, SettlementStatus, SubscribeRequest, SubscriptionSpec,
+    Ack, Extend, Filter, Nack, Reject, Release, RevokedReason, SessionLimits, SettlementStatus, SubscribeRequest, SubscriptionSpec,
     settlement::Action, subscribe_response::Response,
 };
 
@@ -301,6 +301,19 @@ async fn p6_a_second_stream_of_an_ephemeral_session_that_holds_nothing_replaces_
     tokio::time::sleep(Duration::from_secs(10)).await;
     let again = agent.subscribe(session("", SESSION)).await;
     assert_ne!(again.opened.incarnation, first.opened.incarnation, "it ended with its session");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_asks_its_ephemeral_subscription_for_other_events_is_refused() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    let mut first = agent.subscribe(session("", SESSION)).await;
+    let filter = Filter { types: vec!["other.v1.Type".into()], ..Filter::default() };
+    let spec = Some(SubscriptionSpec { filter: Some(filter), ..SubscriptionSpec::default() });
+    let refused = agent.try_subscribe(SubscribeRequest { spec, ..session("", SESSION) }).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused:?}");
+    agent.publish(&["a"]).await;
+    assert_eq!(id(&first.delivery().await), "a", "its stream goes on");
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,7 +45,6 @@ impl fmt::Debug for Exposition {
 }
 
 /// `/metrics`.
-#[must_use]
 pub fn router(figures: Exposition) -> Router {
     let mut registry = Registry::with_prefix("waypost");
     registry.register_collector(Box::new(figures.clone()));

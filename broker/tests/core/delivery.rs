@@ -310,7 +310,7 @@ async fn a_session_that_asks_its_ephemeral_subscription_for_other_events_is_refu
     let mut first = agent.subscribe(session("", SESSION)).await;
     let filter = Filter { types: vec!["other.v1.Type".into()], ..Filter::default() };
     let spec = Some(SubscriptionSpec { filter: Some(filter), ..SubscriptionSpec::default() });
-    let refused = agent.try_subscribe(SubscribeRequest { spec, ..session("", SESSION) }).await.unwrap_err();
+    let refused = agent.try_subscribe(SubscribeRequest { spec, ..session("", SESSION) }).await.err().unwrap();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused:?}");
     agent.publish(&["a"]).await;
     assert_eq!(id(&first.delivery().await), "a", "its stream goes on");

@@ -140,3 +140,31 @@ impl fmt::Debug for Tls {
         f.debug_struct("Tls").field("authorities", &authorities).field("server_name", &self.server_name).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    fn refused(tls: &Tls) -> TlsError {
+        tls.secure(Endpoint::from_static("https://127.0.0.1:1")).unwrap_err()
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_when_the_client_is_made() {
+        let missing = refused(&Tls::new().ca_file("no-such-file.pem"));
+        assert!(matches!(&missing, TlsError::Read { path, .. } if path.ends_with("no-such-file.pem")), "{missing}");
+        let text = refused(&Tls::new().ca_pem("-----BEGIN PRIVATE KEY-----"));
+        assert!(matches!(text, TlsError::NoCertificate(_)), "{text}");
+        let key = "-----BEGIN PRIVATE KEY-----\nsecret";
+        let tls = Tls::new().identity_pem("nothing", key);
+        assert!(!format!("{tls:?}").contains("secret"));
+    }
+
+    #[cfg(not(any(feature = "native-roots", feature = "webpki-roots")))]
+    #[test]
+    fn somebody_must_be_trusted() {
+        assert_eq!(refused(&Tls::new()), TlsError::NoAuthority);
+    }
+}

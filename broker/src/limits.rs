@@ -94,6 +94,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const MAX_TOKEN_NAME_BYTES: usize = 64;
 /// How long a TLS handshake may take.
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(5);
+/// Log lines a second about what anybody can do, of each kind: nobody fills a disk with them.
+pub const LINES_PER_SECOND: u32 = 10;
 /// How often files that are read again are looked at: certificates and tokens.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 /// The most connections of administrators at a time.

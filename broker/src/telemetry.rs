@@ -18,12 +18,41 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    access::audit::TARGET as AUDIT,
+    access::{audit::TARGET as AUDIT, rate::Rate},
+    clock::Clock,
     config::{LogConfig, LogFormat},
+    limits,
 };
 
 /// The environment variable that overrides `log.level`.
 pub const LEVEL_VARIABLE: &str = "WAYPOST_LOG";
+
+/// For lines that anybody can cause: at most [`limits::LINES_PER_SECOND`] of them are told.
+#[derive(Debug)]
+pub struct Sparse {
+    clock: Clock,
+    rate: Rate,
+}
+
+impl Sparse {
+    /// Tells from now on.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { clock: Clock::from_wall(), rate: Rate::new(limits::LINES_PER_SECOND) }
+    }
+
+    /// Whether the next line is to be told; asking counts as telling.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.rate.spend(self.clock.now(), 1).is_ok()
+    }
+}
+
+impl Default for Sparse {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Unless the level says otherwise of it, the audit log is there whatever the level is.
 const AUDIT_ALWAYS: &str = "audit=info";

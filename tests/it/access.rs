@@ -302,6 +302,13 @@ async fn a_token_that_is_revoked_loses_its_streams_and_a_new_one_is_known_within
     assert!(tokens(stand.folder.path(), &["revoke", "revoked"]).status.success());
     let ended = soon("the end of the stream", ending.try_next()).await.unwrap_err();
     assert!(matches!(&ended, SubscribeError::Refused { failure, .. } if failure.code == Code::Unauthenticated), "{ended:?}");
+    let audited = async {
+        let audit = || fs::read_to_string(stand.folder.path().join("audit.jsonl")).unwrap();
+        while !(audit().contains("change_tokens") && audit().contains("ended: revoked")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the line in the audit log", audited).await;
     let refused = client(&revoked).subscribe("ending").open().await.unwrap_err();
     assert!(refused.to_string().contains("revoked"), "{refused}");
 
@@ -422,6 +429,7 @@ async fn no_secret_is_in_any_output() {
             .current_dir(stand.folder.path())
             .output()
             .unwrap();
+        assert_eq!(printed.status.success(), *token == right, "{printed:?}");
         fs::write(stand.folder.path().join("cli.output"), [printed.stdout, printed.stderr].concat()).unwrap();
         fs::remove_file(stand.folder.path().join("cli.token")).unwrap();
     }

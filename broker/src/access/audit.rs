@@ -105,6 +105,11 @@ impl By {
     }
 }
 
+/// Tells what was changed beside the broker, in its files: by whom is not known.
+pub fn noticed(action: &str, object: &str, what: &str) {
+    info!(target: TARGET, caller = "", peer = "", action, object, outcome = "done", reason = what);
+}
+
 /// Something whose caller may go away: then it was begun all the same.
 struct UnderWay<'a> {
     by: &'a By,

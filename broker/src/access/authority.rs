@@ -13,11 +13,12 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use waypost_proto::v1::ErrorReason;
 
 use super::{
+    audit,
     caller::{Caller, Grant},
     rate::Rate,
     tokens::{Entry, TokenHash, TokensError, TokensFile},
 };
-use crate::{error::Fault, renewal::Renew};
+use crate::{error::Fault, renewal::Renew, telemetry::Sparse};
 
 /// Knows the tokens of a file.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Authority {
     /// How many events a second a token may publish that says nothing of it.
     default_rate: u32,
     known: RwLock<Arc<Known>>,
+    /// For the log lines that whoever calls can cause.
+    refusals: Sparse,
 }
 
 /// By where to look for their hashes.
@@ -38,7 +41,7 @@ impl Authority {
     /// [`TokensError`].
     pub fn load(path: PathBuf, default_rate: u32) -> Result<Self, TokensError> {
         let file = TokensFile::read(&path)?;
-        let authority = Self { path, default_rate, known: RwLock::default() };
+        let authority = Self { path, default_rate, known: RwLock::default(), refusals: Sparse::new() };
         authority.take_over(file);
         Ok(authority)
     }
@@ -74,6 +77,12 @@ impl Authority {
             Some((entry, grant)) if entry.hash == hash => Ok(Caller::Known(Arc::clone(grant))),
             _ => refuse("the token is not one of this broker's, or was revoked"),
         }
+    }
+
+    /// Whether one more refusal is to be told.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        self.refusals.is_due()
     }
 
     fn known(&self) -> Arc<Known> {
@@ -121,7 +130,11 @@ impl Renew for Authority {
 
     fn renew(&self) -> Result<Option<String>, String> {
         let file = TokensFile::read(&self.path).map_err(|error| error.to_string())?;
-        Ok(self.take_over(file))
+        let news = self.take_over(file);
+        if let Some(news) = &news {
+            audit::noticed("change_tokens", &self.path.display().to_string(), news);
+        }
+        Ok(news)
     }
 }
 

@@ -50,7 +50,7 @@ async fn guard(State(authority): State<Arc<Authority>>, mut request: Request, ne
     let caller = match admitted {
         Ok(caller) => caller,
         Err(fault) => {
-            tell(&request, need, caller.ok(), &fault);
+            tell(&authority, &request, need, caller.ok(), &fault);
             return refuse(fault, &request);
         }
     };
@@ -67,13 +67,15 @@ async fn guard(State(authority): State<Arc<Authority>>, mut request: Request, ne
     }
 }
 
-/// Who tried to change something goes into the audit log; everything else is for who looks closely.
-fn tell(request: &Request, need: Need, caller: Option<Caller>, fault: &Fault) {
+/// Who is known and tried to change something goes into the audit log; of everything else a part is enough.
+fn tell(authority: &Authority, request: &Request, need: Need, caller: Option<Caller>, fault: &Fault) {
+    let is_known = caller.is_some();
     let by = By::of_parts(caller.unwrap_or_default(), request.extensions());
     let path = request.uri().path();
-    match need {
-        Need::Admin => by.was_denied(path, fault),
-        _ => info!(peer = by.peer(), token = by.name(), path, reason = %fault, "a call was refused"),
+    if is_known && need == Need::Admin {
+        by.was_denied(path, fault);
+    } else if authority.tells() {
+        info!(peer = by.peer(), token = by.name(), path, reason = %fault, "a call was refused");
     }
 }
 

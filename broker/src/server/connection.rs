@@ -22,7 +22,7 @@ use tower::Service;
 use tracing::{debug, info, warn};
 
 use super::{LateRouter, Protocol, Tls, tls};
-use crate::limits;
+use crate::{limits, telemetry::Sparse};
 
 /// What every TLS connection begins with: a handshake record. No HTTP request begins with it.
 const HANDSHAKE: u8 = 0x16;
@@ -39,6 +39,8 @@ pub(super) struct Connection {
     pub(super) local: SocketAddr,
     pub(super) protocol: Protocol,
     pub(super) tls: Option<Arc<Tls>>,
+    /// For the log lines that whoever connects can cause.
+    pub(super) told: Arc<Sparse>,
     pub(super) routes: LateRouter,
     pub(super) stop: CancellationToken,
 }
@@ -46,11 +48,11 @@ pub(super) struct Connection {
 impl Connection {
     /// Serves it to its end; once `stop` is cancelled, what is under way is finished.
     pub(super) async fn serve(self) {
-        let Self { stream, peer, local, protocol, tls, routes, stop } = self;
+        let Self { stream, peer, local, protocol, tls, told, routes, stop } = self;
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "TCP_NODELAY could not be set");
         }
-        let opening = open(stream, peer, local, tls.as_deref(), protocol.first_byte());
+        let opening = Opening { peer, local, told: &told, first_byte: protocol.first_byte() }.open(stream, tls.as_deref());
         let opened = tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -73,39 +75,62 @@ enum Opened {
     Secured(Box<TlsStream<TcpStream>>),
 }
 
-/// Waits for the first byte of a request. hyper counts times from there on; who sends none must not hold a connection either.
-async fn open(mut stream: TcpStream, peer: SocketAddr, local: SocketAddr, tls: Option<&Tls>, first_byte: Duration) -> Option<Opened> {
-    let mut byte = [0];
-    if !matches!(timeout(first_byte, stream.peek(&mut byte)).await, Ok(Ok(1..))) {
-        return None;
+/// What is known before anything was said.
+struct Opening<'a> {
+    peer: SocketAddr,
+    local: SocketAddr,
+    told: &'a Sparse,
+    first_byte: Duration,
+}
+
+impl Opening<'_> {
+    /// Waits for the first byte of a request. hyper counts times from there on; who sends none must not hold a connection either.
+    async fn open(self, mut stream: TcpStream, tls: Option<&Tls>) -> Option<Opened> {
+        let mut byte = [0];
+        if !matches!(timeout(self.first_byte, stream.peek(&mut byte)).await, Ok(Ok(1..))) {
+            return None;
+        }
+        match (tls, byte == [HANDSHAKE]) {
+            (None, false) => Some(Opened::Plain(stream)),
+            (None, true) => {
+                self.warn("a client speaks TLS, and this listener does not: its section needs tls, or the client http://");
+                // It is answered as what it is here: no HTTP.
+                Some(Opened::Plain(stream))
+            }
+            (Some(_), false) => {
+                self.warn("a client speaks plain HTTP, and this listener speaks TLS: the client must use https://");
+                // A close with something unread would take the answer back.
+                let _ = timeout(limits::TLS_HANDSHAKE, refuse_plain(&mut stream)).await;
+                None
+            }
+            (Some(tls), true) => self.shake_hands(stream, tls).await,
+        }
     }
-    match (tls, byte == [HANDSHAKE]) {
-        (None, false) => Some(Opened::Plain(stream)),
-        (None, true) => {
-            warn!(%peer, listener = %local, "a client speaks TLS, and this listener does not: its section needs tls, or the client http://");
-            // It is answered as what it is here: no HTTP.
-            Some(Opened::Plain(stream))
-        }
-        (Some(_), false) => {
-            warn!(%peer, listener = %local, "a client speaks plain HTTP, and this listener speaks TLS: the client must use https://");
-            // A close with something unread would take the answer back.
-            let _ = timeout(limits::TLS_HANDSHAKE, refuse_plain(&mut stream)).await;
-            None
-        }
-        (Some(tls), true) => {
-            let mut stream = match timeout(limits::TLS_HANDSHAKE, tls.acceptor().accept(stream)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
-                    info!(%peer, listener = %local, %error, "a TLS handshake failed");
-                    return None;
+
+    async fn shake_hands(self, stream: TcpStream, tls: &Tls) -> Option<Opened> {
+        let (peer, listener) = (self.peer, self.local);
+        let mut stream = match timeout(limits::TLS_HANDSHAKE, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                if self.told.is_due() {
+                    info!(%peer, %listener, %error, "a TLS handshake failed");
                 }
-                Err(_) => {
-                    info!(%peer, listener = %local, "a TLS handshake was not finished in {:?}", limits::TLS_HANDSHAKE);
-                    return None;
+                return None;
+            }
+            Err(_) => {
+                if self.told.is_due() {
+                    info!(%peer, %listener, "a TLS handshake was not finished in {:?}", limits::TLS_HANDSHAKE);
                 }
-            };
-            let something = timeout(first_byte, stream.fill_buf()).await;
-            matches!(something, Ok(Ok(bytes)) if !bytes.is_empty()).then(|| Opened::Secured(Box::new(stream)))
+                return None;
+            }
+        };
+        let something = timeout(self.first_byte, stream.fill_buf()).await;
+        matches!(something, Ok(Ok(bytes)) if !bytes.is_empty()).then(|| Opened::Secured(Box::new(stream)))
+    }
+
+    fn warn(&self, what: &str) {
+        if self.told.is_due() {
+            warn!(peer = %self.peer, listener = %self.local, "{what}");
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{AllowedOrigins, LateRouter, Tls, connection::Connection};
-use crate::limits;
+use crate::{limits, telemetry::Sparse};
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,7 @@ pub struct Listener {
     address: SocketAddr,
     protocol: Protocol,
     tls: Option<Arc<Tls>>,
+    told: Arc<Sparse>,
     max_connections: usize,
 }
 
@@ -94,7 +95,7 @@ impl Listener {
         let socket = TcpListener::bind(address).await.map_err(refused)?;
         let address = socket.local_addr().map_err(refused)?;
         let max_connections = usize::try_from(max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Ok(Self { socket, address, protocol, tls: None, max_connections })
+        Ok(Self { socket, address, protocol, tls: None, told: Arc::default(), max_connections })
     }
 
     /// The same, with TLS if there is a certificate.
@@ -132,8 +133,9 @@ impl Listener {
                 Ok((stream, peer)) => {
                     // A token of its own: connections that share one wait for its lock, at every poll.
                     let stop = stop.child_token();
-                    let (protocol, tls, routes) = (self.protocol.clone(), self.tls.clone(), routes.clone());
-                    let connection = Connection { stream, peer, local: self.address, protocol, tls, routes, stop };
+                    let (protocol, routes) = (self.protocol.clone(), routes.clone());
+                    let (tls, told) = (self.tls.clone(), Arc::clone(&self.told));
+                    let connection = Connection { stream, peer, local: self.address, protocol, tls, told, routes, stop };
                     connections.spawn(async move {
                         let _permit = permit;
                         connection.serve().await;

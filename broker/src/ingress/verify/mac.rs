@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::scheme::{Algorithm, Encoding, KeyEncoding, Scheme};
+use zeroize::Zeroizing;
+
 use crate::config::Secret;
 
 const BASE64: GeneralPurpose =
@@ -35,11 +37,11 @@ impl Key {
     pub(super) fn new(scheme: &Scheme, secret: &Secret) -> Result<Self, String> {
         let text = secret.expose();
         let text = text.strip_prefix(scheme.key_prefix.as_bytes()).unwrap_or(text);
-        let bytes = match scheme.key {
+        let bytes = Zeroizing::new(match scheme.key {
             KeyEncoding::Utf8 => text.to_vec(),
             KeyEncoding::Hex => hex::decode(text).map_err(|_| "is not hexadecimal, as this scheme's keys are".to_owned())?,
             KeyEncoding::Base64 => BASE64.decode(text).map_err(|_| "is not base64, as this scheme's keys are".to_owned())?,
-        };
+        });
         if bytes.is_empty() {
             return Err("is empty; an empty secret verifies nothing".to_owned());
         }
@@ -48,7 +50,7 @@ impl Key {
             Algorithm::HmacSha1 => Self::Sha1(Hmac::new_from_slice(&bytes).map_err(long)?),
             Algorithm::HmacSha256 => Self::Sha256(Hmac::new_from_slice(&bytes).map_err(long)?),
             Algorithm::HmacSha512 => Self::Sha512(Hmac::new_from_slice(&bytes).map_err(long)?),
-            Algorithm::Equals => Self::Equals(Secret::new(bytes)),
+            Algorithm::Equals => Self::Equals(Secret::new(bytes.to_vec())),
         })
     }
 

@@ -172,8 +172,13 @@ class Agent:
         try:
             (result,) = await self.settle([settlement])
             if result.status == OUTPUT_REFUSED:
-                # The event is still ours. The same outputs would be refused again, after the same work.
-                settlement.reject.reason = result.message
+                # The event is still ours.
+                if result.refusal.HasField("retry_delay"):
+                    settlement.nack.reason = result.refusal.message
+                    settlement.nack.delay.CopyFrom(result.refusal.retry_delay)
+                else:
+                    # The same outputs would be refused again, after the same work.
+                    settlement.reject.reason = result.refusal.message
                 (result,) = await self.settle([settlement])
             self.settled(delivery, settlement.WhichOneof("action"), result)
         except grpc.aio.AioRpcError as error:

@@ -12,7 +12,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AgentService } from "./generated/waypost/v1/agent_pb.js";
 import type { Event } from "./generated/waypost/v1/event_pb.js";
 import { type Settlement, SettlementSchema, type SettleResult, SettlementStatus } from "./generated/waypost/v1/settle_pb.js";
-import type { Delivery, SubscribeResponse } from "./generated/waypost/v1/subscribe_pb.js";
+import type { Delivery, Opened, SubscribeResponse } from "./generated/waypost/v1/subscribe_pb.js";
 import type { SubscriptionSpecSchema } from "./generated/waypost/v1/subscription_pb.js";
 
 /** The broker gives a sign of life this often; silent for three times that, the stream is opened anew. */
@@ -32,22 +32,30 @@ const TRANSIENT = new Set([
 /** Thrown by a handler when no further attempt can help: the event becomes a dead letter. */
 export class Rejected extends Error {}
 
-/** Does the work: what it returns is published with the ack, what it throws is a nack, or a reject if it is a {@link Rejected}. */
-export type Handler = (delivery: Delivery, event: Event) => Promise<Event[]>;
+/**
+ * Does the work: what it returns is published with the ack, what it throws is a nack, or a reject if it is a {@link Rejected}.
+ * `revoked` is aborted when the lease is gone, and somebody else may be doing the work; an ack still counts if it is the first.
+ */
+export type Handler = (delivery: Delivery, event: Event, revoked: AbortSignal) => Promise<Event[]>;
 
 export type Spec = MessageInitShape<typeof SubscriptionSpecSchema>;
 
 /** A delivery that was received and is not settled. */
 interface Held {
   readonly token: Uint8Array;
+  readonly revoked: AbortController;
+  /** Its work, once it has begun. */
+  task?: Promise<void>;
 }
 
-/** One session of one subscription. */
+/** One session of one subscription. Subclasses may listen to what happens. */
 export class Agent {
   readonly #client: Client<typeof AgentService>;
   readonly #sessionId = randomUUID();
   readonly #held = new Map<string, Held>();
-  readonly #tasks = new Set<Promise<void>>();
+  /** Resolves when the stream is open for the first time: only then the ack deadline is known. */
+  readonly #opened: Promise<void>;
+  #tellOpened = () => {};
   #ackDeadlineMs = 30_000;
   #leaving = false;
 
@@ -60,6 +68,7 @@ export class Agent {
   ) {
     const transport = createGrpcTransport({ baseUrl: address, pingIntervalMs: 10_000, pingTimeoutMs: 5_000 });
     this.#client = createClient(AgentService, transport);
+    this.#opened = new Promise((resolve) => (this.#tellOpened = resolve));
   }
 
   /** Works until `stop` is aborted, then finishes what was begun, gives back the rest and leaves. */
@@ -67,12 +76,12 @@ export class Agent {
     const ended = new AbortController();
     const receiving = this.#receiveForEver(ended.signal);
     const extending = this.#extendForEver(ended.signal);
-    const stopping = new Promise<void>((resolve) => stop.addEventListener("abort", () => resolve(), { once: true }));
     try {
-      await Promise.race([receiving, ...(stop.aborted ? [] : [stopping])]);
+      await Promise.race([receiving, aborted(stop)]);
     } finally {
       this.#leaving = true;
-      await Promise.allSettled(this.#tasks);
+      // Whoever has lost the lease is not waited for.
+      await Promise.allSettled([...this.#held.values()].map(({ task }) => task));
       // First the stream: what is given back while it is open comes straight back.
       ended.abort();
       await Promise.allSettled([receiving, extending]);
@@ -80,7 +89,7 @@ export class Agent {
     }
   }
 
-  /** Opens the stream again and again: at once, then with backoff from 100 ms to 10 s and jitter. */
+  /** Opens the stream again and again: at once, then with backoff from 100 ms to 1 s and jitter. Leases wait 2 s for an agent. */
   async #receiveForEver(ended: AbortSignal): Promise<void> {
     let wait = 0;
     while (!ended.aborted) {
@@ -94,7 +103,7 @@ export class Agent {
       }
       if (performance.now() - opened > 10_000) wait = 0;
       await pause(wait, ended);
-      wait = Math.min(Math.max(2 * wait, 100), 10_000);
+      wait = Math.min(Math.max(2 * wait, 100), 1_000);
     }
   }
 
@@ -126,21 +135,20 @@ export class Agent {
     switch (response.case) {
       case "opened":
         if (response.value.spec?.ackDeadline) this.#ackDeadlineMs = durationMs(response.value.spec.ackDeadline);
-        for (const { token } of response.value.dropped) this.#held.delete(key(token));
+        for (const { token } of response.value.dropped) this.revoked(token);
+        this.#tellOpened();
+        this.opened(response.value);
         break;
       case "deliveries":
         for (const delivery of response.value.deliveries) {
-          this.#held.set(key(delivery.token), delivery);
+          const held: Held = { token: delivery.token, revoked: new AbortController() };
+          this.#held.set(key(delivery.token), held);
           // What comes while leaving is held, and given back at the end.
-          if (!this.#leaving) {
-            const task: Promise<void> = this.#work(delivery).finally(() => this.#tasks.delete(task));
-            this.#tasks.add(task);
-          }
+          if (!this.#leaving) held.task = this.#work(delivery, held.revoked.signal);
         }
         break;
       case "revoked":
-        // Somebody else may be doing the work. A handler cannot be stopped; its ack counts if it is the first.
-        this.#held.delete(key(response.value.token));
+        this.revoked(response.value.token);
         break;
       case "gap":
         console.error(`events ${response.value.fromOffset} to ${response.value.toOffset - 1n} are missing`);
@@ -148,27 +156,42 @@ export class Agent {
     }
   }
 
+  /** The stream is open. */
+  protected opened(_opened: Opened): void {}
+
+  /** A lease is gone. */
+  protected revoked(token: Uint8Array): void {
+    this.#held.get(key(token))?.revoked.abort();
+    this.#held.delete(key(token));
+  }
+
+  /** The broker has answered. */
+  protected settled(_delivery: Delivery, _action: Action, _result: SettleResult): void {}
+
   /** Handles one delivery and settles it. Resolves when the broker has recorded that. */
-  async #work(delivery: Delivery): Promise<void> {
+  async #work(delivery: Delivery, revoked: AbortSignal): Promise<void> {
     const { token } = delivery;
-    const id = delivery.event?.id;
     try {
-      const [result] = await this.#settle([create(SettlementSchema, { token, action: await this.#outcome(delivery) })]);
+      let action = await this.#outcome(delivery, revoked);
+      let [result] = await this.#settle([create(SettlementSchema, { token, action })]);
       if (result?.status === SettlementStatus.OUTPUT_REFUSED) {
-        // The event is still ours. The same outputs would be refused again, after the same work.
-        await this.#settle([create(SettlementSchema, { token, action: { case: "reject", value: { reason: result.message } } })]);
+        // The event is still ours. Without a time to try again, the same outputs would be refused again, after the same work.
+        const { message: reason, retryDelay: delay } = result.refusal ?? { message: result.message, retryDelay: undefined };
+        action = delay ? { case: "nack", value: { reason, delay } } : { case: "reject", value: { reason } };
+        [result] = await this.#settle([create(SettlementSchema, { token, action })]);
       }
+      if (result) this.settled(delivery, action, result);
     } catch (error) {
-      console.error(`event ${id} could not be settled: ${error}`);
+      console.error(`event ${delivery.event?.id} could not be settled: ${error}`);
     } finally {
       this.#held.delete(key(token));
     }
   }
 
-  async #outcome(delivery: Delivery): Promise<Action> {
+  async #outcome(delivery: Delivery, revoked: AbortSignal): Promise<Action> {
     try {
       if (!delivery.event) throw new Rejected("a delivery without an event");
-      return { case: "ack", value: { outputs: await this.handle(delivery, delivery.event) } };
+      return { case: "ack", value: { outputs: await this.handle(delivery, delivery.event, revoked) } };
     } catch (error) {
       if (error instanceof Rejected) return { case: "reject", value: { reason: error.message } };
       console.error(`event ${delivery.event?.id} failed:`, error);
@@ -197,6 +220,7 @@ export class Agent {
 
   /** Prolongs everything that is held, in one call, at a third of the ack deadline. */
   async #extendForEver(ended: AbortSignal): Promise<void> {
+    await Promise.race([this.#opened, aborted(ended)]);
     while (!ended.aborted) {
       await pause(this.#ackDeadlineMs / 3, ended, 1);
       const settlements = [...this.#held.values()].map(({ token }) => ({ token, action: { case: "extend", value: {} } }) as const);
@@ -213,13 +237,17 @@ export class Agent {
   }
 }
 
-type Action = NonNullable<MessageInitShape<typeof SettlementSchema>["action"]>;
+export type Action = NonNullable<MessageInitShape<typeof SettlementSchema>["action"]>;
 
 /** Runs an agent until SIGINT or SIGTERM. */
 export async function runUntilSignal(agent: Agent): Promise<void> {
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
   await agent.run(stop.signal);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return signal.aborted ? Promise.resolve() : new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 function key(token: Uint8Array): string {

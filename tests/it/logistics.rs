@@ -4,6 +4,8 @@
 
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 /// Runs it to its end and gives the summary. Not to be waited for by a clock: it gives up by itself when nothing moves.
@@ -54,4 +56,26 @@ async fn logistics_has_agents_in_python_and_typescript() {
     let summary = summary(&["--with-python", "--with-typescript", "--kill-broker"]).await;
     is_as_it_must_be(&summary);
     assert!(summary.contains("fulfilment (TypeScript), notification (Python)"), "{summary}");
+}
+
+#[tokio::test]
+async fn logistics_goes_on_until_it_is_told_to_stop_and_waits_for_what_was_begun() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_logistics-under-test"));
+    command.args(["--broker", env!("CARGO_BIN_EXE_waypost-under-test")]).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut process = command.spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let mut said = String::new();
+    let id = Pid::from_raw(process.id().unwrap().try_into().unwrap()).unwrap();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        // In the middle of the second day.
+        if line.starts_with("simulator     orders/ORDER-2-08") {
+            kill_process(id, Signal::INT).unwrap();
+        }
+        said.extend([&line, "\n"]);
+    }
+    let status = process.wait().await.unwrap();
+    assert!(status.success(), "{status}:\n{said}");
+    assert_eq!((count(&said, "lost "), count(&said, "duplicated effects ")), (0, 0), "{said}");
+    assert_eq!((count(&said, "dead-lettered "), said.matches("was killed before its ack").count()), (2, 1), "{said}");
+    assert!(!said.contains("ORDER-3-"), "{said}");
 }

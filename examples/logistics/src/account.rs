@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::flow::{AGENTS, Agent, heard_by};
 use crate::ledger::{Entry, Fact, Seen, Status};
-use crate::verdict::{Latency, Progress, Verdict};
+use crate::verdict::{Latency, Verdict};
 
-/// Everything that was written down so far.
+/// Everything that was written down since the account was last closed, and what it came to until then.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
+    closed: Verdict,
+    closed_latencies: Vec<u64>,
     received: usize,
     duplicates: usize,
     refused: usize,
@@ -76,22 +78,32 @@ impl Account {
         poison.filter(|(event, agent)| !self.set_aside.contains(&((*agent).to_owned(), (*event).to_owned())))
     }
 
+    /// Puts away what is settled: only what it came to is kept, so that an account does not grow for ever.
+    pub(crate) fn close(&mut self) {
+        let closed = self.judge();
+        let closed_latencies = [std::mem::take(&mut self.closed_latencies), self.latencies()].concat();
+        *self = Self { closed, closed_latencies, ..Self::default() };
+    }
+
+    /// What it all comes to, with the latency.
+    pub(crate) fn conclude(&self) -> Verdict {
+        let latencies = [self.closed_latencies.clone(), self.latencies()].concat();
+        Verdict { latency: Latency::of(latencies), ..self.judge() }
+    }
+
     /// What it all comes to.
     pub(crate) fn judge(&self) -> Verdict {
-        let mut verdict = Verdict {
-            received: self.received,
-            duplicates: self.duplicates,
-            refused: self.refused,
-            quarantined: self.quarantined,
-            delivered: self.deliveries.values().map(Vec::len).sum(),
-            redelivered: self.deliveries.values().map(|times| times.len() - 1).sum(),
-            set_aside: self.set_aside.len(),
-            not_set_aside: self.poison_at_large().map(|(event, agent)| format!("{event}, poison for {agent}")).collect(),
-            killed: self.killed.len(),
-            not_taken_over: self.not_taken_over(),
-            latency: Latency::of(self.latencies()),
-            ..Verdict::default()
-        };
+        let mut verdict = self.closed.clone();
+        verdict.received += self.received;
+        verdict.duplicates += self.duplicates;
+        verdict.refused += self.refused;
+        verdict.quarantined += self.quarantined;
+        verdict.delivered += self.deliveries.values().map(Vec::len).sum::<usize>();
+        verdict.redelivered += self.deliveries.values().map(|times| times.len() - 1).sum::<usize>();
+        verdict.set_aside += self.set_aside.len();
+        verdict.not_set_aside.extend(self.poison_at_large().map(|(event, agent)| format!("{event}, poison for {agent}")));
+        verdict.killed += self.killed.len();
+        verdict.not_taken_over.extend(self.not_taken_over());
         self.compare(&mut verdict);
         verdict
     }
@@ -99,13 +111,11 @@ impl Account {
     /// Duties against deeds.
     fn compare(&self, verdict: &mut Verdict) {
         let (duties, deeds) = (self.duties(), self.deeds());
-        verdict.progress = AGENTS.map(|agent| (agent, Progress::default())).into();
         for (duty @ (agent, cause, what), due) in &duties {
             let done = deeds.get(duty).map_or(0, BTreeSet::len);
-            if let Some(progress) = verdict.progress.get_mut(agent) {
-                progress.due += due;
-                progress.done += done.min(*due);
-            }
+            let progress = verdict.progress.entry(agent).or_default();
+            progress.due += due;
+            progress.done += done.min(*due);
             let name = if what.is_empty() { cause.to_string() } else { format!("the {what} of {cause}") };
             verdict.lost.extend((done..*due).map(|_| format!("{agent} has not done {name}")));
             verdict.duplicated.extend((*due..done).map(|_| format!("{agent} has done {name} once too often")));
@@ -177,6 +187,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
+    use crate::verdict::Progress;
 
     const DELAYED: &str = "logistics.v1.ShippingDelayed";
     const REROUTED: &str = "logistics.v1.PackageRerouted";
@@ -220,7 +231,7 @@ mod tests {
     fn judge(entries: &[Entry]) -> Verdict {
         let mut account = Account::default();
         entries.iter().for_each(|entry| account.note(entry));
-        account.judge()
+        account.conclude()
     }
 
     fn is_effect_of(entry: &Entry, agent: &str, id: &str) -> bool {
@@ -306,5 +317,16 @@ mod tests {
         let missing = ["no webhook came twice", "no forged webhook was refused", "no unfit webhook was quarantined"];
         assert!(missing.iter().all(|one| complaints.iter().any(|complaint| complaint == one)), "{complaints:?}");
         assert!(complaints.contains(&"no agent was killed".to_owned()));
+    }
+
+    #[test]
+    fn a_closed_account_keeps_what_it_came_to_and_notices_a_repetition() {
+        let mut account = Account::default();
+        whole().iter().for_each(|entry| account.note(entry));
+        let before = account.conclude();
+        account.close();
+        assert_eq!(format!("{:?}", account.conclude()), format!("{before:?}"));
+        work("notification", seen("reroute", REROUTED, "delay"), &[]).iter().for_each(|entry| account.note(entry));
+        assert!(!account.judge().complaints(false).is_empty());
     }
 }

@@ -56,7 +56,7 @@ impl Languages {
             }
             (FULFILMENT, _, Some(compiled)) => {
                 let mut command = Command::new("node");
-                command.arg(compiled.join("logistics/typescript/fulfilment.js"));
+                command.arg(compiled.join("examples/logistics/typescript/fulfilment.js"));
                 Ok(command)
             }
             _ => {

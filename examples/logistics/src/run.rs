@@ -13,7 +13,7 @@ use agent_client::proto::v1::OutcomeState;
 use agent_client::{Client, LineageError, Story};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::account::Account;
 use crate::broker::Broker;
@@ -104,7 +104,7 @@ impl<'a> Run<'a> {
 
     async fn greet(&mut self) -> Result<(), Box<dyn Error>> {
         let Broker { edge, agents, .. } = &self.broker;
-        self.view.say("broker", &format!("is up: webhooks on {edge}, agents on {agents}; every event is fsynced before it is answered"));
+        self.view.say("broker", &format!("is up: webhooks on {edge}, agents on {agents}; what it answers is on disk"));
         let mut look = interval(PACE);
         let mut started = 0;
         while started < self.crew.len() {
@@ -124,6 +124,7 @@ impl<'a> Run<'a> {
     /// One webhook and one look at a time.
     async fn conduct(mut self) -> Result<bool, Box<dyn Error>> {
         let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ending = false;
         loop {
             tokio::select! {
@@ -133,26 +134,31 @@ impl<'a> Run<'a> {
                         break;
                     }
                     ending = true;
+                    self.posted.due -= self.plan.len();
                     self.plan.clear();
                     self.view.say("you", "asked to stop: waiting for what was begun; again to stop at once");
                 }
-            }
-            if self.plan.is_empty() && !ending && !(self.options.once && self.day > 0) {
-                self.begin_day();
             }
             self.post_next().await?;
             self.look().await?;
             let verdict = self.account.judge();
             self.view.show(self.day, self.posted, &verdict);
-            let is_over = self.plan.is_empty() && (ending || self.options.once) && verdict.is_settled();
-            if is_over || self.moved.elapsed() > PATIENCE {
+            if self.moved.elapsed() > PATIENCE {
                 break;
+            }
+            if self.plan.is_empty() && verdict.is_settled() {
+                if ending || (self.options.once && self.day > 0) {
+                    break;
+                }
+                self.begin_day();
             }
         }
         self.end().await
     }
 
+    /// The day before is settled.
     fn begin_day(&mut self) {
+        self.account.close();
         self.day += 1;
         self.plan = day(self.day).into();
         self.posted.due += self.plan.len();
@@ -190,9 +196,9 @@ impl<'a> Run<'a> {
     }
 
     /// What is worth a line.
-    fn tell(&self, entry: &Entry) {
+    fn tell(&mut self, entry: &Entry) {
         let Entry { who, process, fact, .. } = entry;
-        let view = &self.view;
+        let view = &mut self.view;
         match fact {
             Fact::Posted { status, event, .. } => {
                 let what = match status {
@@ -258,7 +264,7 @@ impl<'a> Run<'a> {
         if let Some(story) = story {
             println!("\n{}", story::draw(&story, Ledgers::of(&self.folder).read()?));
         }
-        let verdict = self.account.judge();
+        let verdict = self.account.conclude();
         println!("{verdict}");
         let complaints = verdict.complaints(self.options.once);
         for complaint in complaints.iter().take(20) {

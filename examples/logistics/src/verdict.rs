@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::flow::Agent;
 
 /// What a run came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Verdict {
     /// Webhooks that became events.
     pub(crate) received: usize,
@@ -90,10 +90,13 @@ impl fmt::Display for Verdict {
         let Self { received, duplicates, refused, quarantined, delivered, redelivered, set_aside, killed, .. } = self;
         writeln!(
             f,
-            "received            {received:>6}   webhooks; besides {duplicates} duplicate, {refused} forged and refused, {quarantined} in quarantine"
+            "received            {received:>6}   webhooks that became events (besides: duplicates {duplicates}, refused {refused}, quarantined {quarantined})"
         )?;
         writeln!(f, "delivered           {delivered:>6}   to agents, as their ledgers say")?;
-        writeln!(f, "redelivered         {redelivered:>6}   after failures, and after {killed} SIGKILL of an agent that had not acked")?;
+        writeln!(
+            f,
+            "redelivered         {redelivered:>6}   after a failure, or after the SIGKILL of a process that had not acked (killed {killed})"
+        )?;
         writeln!(f, "dead-lettered       {set_aside:>6}")?;
         writeln!(f, "lost                {:>6}", self.lost.len())?;
         writeln!(f, "duplicated effects  {:>6}", self.duplicated.len())?;

@@ -97,9 +97,8 @@ export class Agent {
       try {
         await this.#receive(ended);
       } catch (error) {
-        const { code, rawMessage } = ConnectError.from(error);
-        if (!TRANSIENT.has(code)) throw error;
-        if (!ended.aborted) console.error(`the stream broke: ${rawMessage}`);
+        if (!isTransient(error)) throw error;
+        if (!ended.aborted) console.error(`the stream broke: ${ConnectError.from(error).rawMessage}`);
       }
       if (performance.now() - opened > 10_000) wait = 0;
       await pause(wait, ended);
@@ -211,7 +210,7 @@ export class Agent {
           if (settlement && result.status !== SettlementStatus.UNAVAILABLE) results.set(settlement, result);
         });
       } catch (error) {
-        if (!TRANSIENT.has(ConnectError.from(error).code) || signal?.aborted) throw error;
+        if (!isTransient(error) || signal?.aborted) throw error;
       }
       if (results.size === settlements.length) return [...results.values()];
       await pause(wait, signal);
@@ -244,6 +243,12 @@ export async function runUntilSignal(agent: Agent): Promise<void> {
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
   await agent.run(stop.signal);
+}
+
+/** What the broker did not say came from the connection, whatever code it got here: a reset one is Aborted. */
+function isTransient(error: unknown): boolean {
+  const { code, cause } = ConnectError.from(error);
+  return TRANSIENT.has(code) || cause !== undefined;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

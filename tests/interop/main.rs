@@ -5,8 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod agent;
 mod broker;
-mod python;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use waypost_proto::logistics::v1::ShippingDelayed;
 use waypost_proto::v1::Event;
 
+use agent::{Agent, Language, Said};
 use broker::Broker;
-use python::{Agent, Said};
 
 const SOURCE: &str = "tests/interop";
 
@@ -42,9 +42,18 @@ type History = BTreeMap<String, Vec<(u32, String, String)>>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_python_agent_settles_everything_once_over_a_crash_of_the_broker() {
+    settles_everything_once_over_a_crash_of_the_broker(Language::Python).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_typescript_agent_settles_everything_once_over_a_crash_of_the_broker() {
+    settles_everything_once_over_a_crash_of_the_broker(Language::TypeScript).await;
+}
+
+async fn settles_everything_once_over_a_crash_of_the_broker(language: Language) {
     let mut broker = Broker::start().await;
     let client = Client::builder().call_deadline(Duration::from_secs(120)).connect(broker.agents()).unwrap();
-    let mut agent = Agent::start(&broker.agents()).await;
+    let mut agent = Agent::start(language, &broker.agents()).await;
     assert_eq!(agent.until_opened().await, 0);
 
     // The slow one is held until the test says go; the stubborn one fails three times, a second apart. So the slow one outlives its ack

@@ -1,6 +1,6 @@
-//! The Python agent of `examples/python` as a process, with the handler of `handler.py`.
+//! The agent of `examples/python` or `examples/typescript` as a process, with the handler of `handler.py` or `handler.ts`.
 //!
-//! Constraint: the packages are those pinned in `examples/python/requirements.txt`, prepared by `examples/python/prepare`.
+//! Constraint: the packages are those pinned in `examples`, prepared by `examples/LANGUAGE/prepare`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command as Blocking, Stdio};
@@ -51,6 +51,13 @@ impl Said {
     }
 }
 
+/// What the agent is written in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Language {
+    Python,
+    TypeScript,
+}
+
 pub(crate) struct Agent {
     process: Child,
     input: ChildStdin,
@@ -59,11 +66,9 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) async fn start(broker: &str) -> Self {
-        let python = tokio::task::spawn_blocking(interpreter).await.unwrap();
-        let handler = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/handler.py");
-        let mut command = Command::new(python);
-        command.arg(handler).env("WAYPOST_AGENTS", broker).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    pub(crate) async fn start(language: Language, broker: &str) -> Self {
+        let mut command = tokio::task::spawn_blocking(move || language.command()).await.unwrap();
+        command.env("WAYPOST_AGENTS", broker).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let (input, output) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
         Self { process, input, output: BufReader::new(output).lines(), said: Vec::new() }
@@ -114,9 +119,26 @@ impl Agent {
     }
 }
 
-/// A Python with the packages that the examples need.
-fn interpreter() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("examples/python/prepare");
+impl Language {
+    fn command(self) -> Command {
+        match self {
+            Self::Python => {
+                let mut command = Command::new(prepare("python"));
+                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/handler.py"));
+                command
+            }
+            Self::TypeScript => {
+                let mut command = Command::new("node");
+                command.arg(prepare("typescript").join("tests/interop/handler.js"));
+                command
+            }
+        }
+    }
+}
+
+/// What `examples/LANGUAGE/prepare` prints: where what it prepared is.
+fn prepare(language: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("examples").join(language).join("prepare");
     let done = Blocking::new(&script).stderr(Stdio::inherit()).output().unwrap_or_else(|error| panic!("{}: {error}", script.display()));
     assert!(done.status.success(), "{} ended with {}; see its messages above", script.display(), done.status);
     String::from_utf8(done.stdout).unwrap().trim().into()

@@ -190,6 +190,13 @@ impl Broker {
 /// The name of the key's row.
 const TOKEN_KEY: &[u8] = b"token-key";
 
+/// What a copy of the store must not have: with the key, a delivery of the original could settle another event of the copy, since both
+/// give the same offsets out from then on.
+#[must_use]
+pub fn not_to_be_copied() -> RowChange {
+    RowChange::Delete(Table::Broker, Bytes::from_static(TOKEN_KEY))
+}
+
 /// The key of the tokens: made once, and kept, so that tokens outlive a restart.
 async fn token_key(store: &dyn EventStore, clock: &Clock) -> Result<[u8; 16], BrokerError> {
     let rows = store.scan(Table::Broker, TOKEN_KEY, 1).await?;

@@ -203,7 +203,8 @@ pub const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::CauseUnknown
         | ErrorReason::SpecMismatch
         | ErrorReason::IncarnationMismatch
-        | ErrorReason::SubscriptionFailed => Code::FailedPrecondition,
+        | ErrorReason::SubscriptionFailed
+        | ErrorReason::Unsupported => Code::FailedPrecondition,
         ErrorReason::StoreFull | ErrorReason::QuotaExceeded | ErrorReason::LimitReached => Code::ResourceExhausted,
         ErrorReason::Unauthenticated => Code::Unauthenticated,
         ErrorReason::SubscriptionNotFound | ErrorReason::NotFound => Code::NotFound,

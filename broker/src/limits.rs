@@ -72,6 +72,10 @@ pub const STREAM_QUEUE_BYTES: usize = 1024 * 1024;
 pub const STREAM_QUEUE_DELIVERIES: usize = 4096;
 /// Calls that wait for one subscription's dispatcher.
 pub const DISPATCHER_QUEUE: usize = 256;
+/// Bytes of one message of a backup.
+pub const BACKUP_PIECE_BYTES: usize = 1024 * 1024;
+/// Messages of a verification or a backup that wait for their client: beyond it, the disk is read no further.
+pub const UPKEEP_QUEUE: usize = 4;
 /// What a dispatcher reads from the store at a time.
 pub const READ_BYTES: usize = 2 * 1024 * 1024;
 /// Events that a dispatcher reads from the store at a time.

@@ -8,6 +8,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use prost::Message;
 use waypost_proto::{
@@ -141,7 +142,7 @@ pub struct Publisher {
     entropy: Arc<Entropy>,
     tokens: TokenKey,
     schemas: Arc<Schemas>,
-    rules: PublishRules,
+    rules: ArcSwap<PublishRules>,
     /// What is counted of it.
     pub metrics: PublishMetrics,
 }
@@ -157,13 +158,25 @@ impl Publisher {
         schemas: Arc<Schemas>,
         rules: PublishRules,
     ) -> Self {
-        Self { store, clock, entropy, tokens, schemas, rules, metrics: PublishMetrics::default() }
+        Self { store, clock, entropy, tokens, schemas, rules: ArcSwap::from_pointee(rules), metrics: PublishMetrics::default() }
     }
 
     /// How long an id is remembered, if there is room.
     #[must_use]
     pub fn dedup_window(&self) -> Micros {
-        self.rules.dedup_window
+        self.rules.load().dedup_window
+    }
+
+    /// Sets other rules. Items that are being checked keep the ones that they began with.
+    pub fn set_rules(&self, rules: PublishRules) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    /// Refuses these sources as well from now on.
+    pub fn reserve(&self, sources: &BTreeSet<String>) {
+        let mut rules = PublishRules::clone(&self.rules.load());
+        rules.reserved_sources.extend(sources.iter().cloned());
+        self.set_rules(rules);
     }
 
     /// Publishes items and answers each when it is durable.
@@ -234,7 +247,7 @@ impl Publisher {
     /// # Errors
     /// What is wrong with it, with fields as paths from the item.
     pub fn seal(&self, mut event: wire::Event, cause: Option<&Cause>, room: &mut BytesMut) -> Result<NewEvent, Fault> {
-        if event.source.starts_with("waypost.") || self.rules.reserved_sources.contains(&event.source) {
+        if event.source.starts_with("waypost.") || self.rules.load().reserved_sources.contains(&event.source) {
             let text = format!("{:?} is a configured webhook source or the broker's own; publish under a name of your own", event.source);
             return Err(Fault::fields(ErrorReason::SourceReserved, vec![Violation::new("event.source", text)]));
         }
@@ -244,7 +257,7 @@ impl Publisher {
     }
 
     fn seal_checked(&self, event: wire::Event, room: &mut BytesMut) -> Result<NewEvent, Fault> {
-        let window = if defect::is_on(Defect::NoWindow) { 0 } else { self.rules.dedup_window };
+        let window = if defect::is_on(Defect::NoWindow) { 0 } else { self.rules.load().dedup_window };
         let identity = Identity { fingerprint: None, window };
         seal(event, b"", identity, self.clock.now(), &self.entropy, room).map_err(|wrong| {
             // The one thing that is wrong with no single field is the size.
@@ -284,10 +297,11 @@ impl Publisher {
             });
         }
         let hops = event.lineage.as_ref().map_or(0, |lineage| lineage.hops);
-        if hops > self.rules.max_hops {
+        let max_hops = self.rules.load().max_hops;
+        if hops > max_hops {
             let text = format!(
                 "the event is {hops} events away from the first of its story, at most {} are allowed: agents react to each other in a circle",
-                self.rules.max_hops
+                max_hops
             );
             return Err(Fault::new(ErrorReason::TooManyHops, text));
         }

@@ -10,6 +10,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use clap::CommandFactory;
 use tempfile::TempDir;
 
 fn waypost(args: &[&str]) -> Command {
@@ -117,15 +118,44 @@ fn the_first_signal_drains_and_ends_in_order() {
 #[test]
 fn a_client_without_a_broker_is_told_what_to_do() {
     let output = waypost(&["tail", "--agents", "http://127.0.0.1:1"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(4));
     assert!(text(&output).contains("start one with `waypost serve`"), "{}", text(&output));
 }
 
+/// The words of every command, groups included.
+fn commands() -> Vec<Vec<String>> {
+    fn walk(command: &clap::Command, before: &[String], found: &mut Vec<Vec<String>>) {
+        for inner in command.get_subcommands() {
+            let words = [before, &[inner.get_name().to_owned()]].concat();
+            walk(inner, &words, found);
+            found.push(words);
+        }
+    }
+    let mut found = Vec::new();
+    walk(&waypost_broker::cli::args::Args::command(), &[], &mut found);
+    found
+}
+
 #[test]
-fn every_command_shows_examples() {
-    for command in ["serve", "check", "defaults", "tail", "publish", "send"] {
-        let output = waypost(&[command, "--help"]).output().unwrap();
-        assert!(text(&output).contains("Example"), "{command} --help shows none");
+fn every_command_shows_an_example_that_begins_with_itself() {
+    let commands = commands();
+    assert!(commands.len() > 30 && commands.contains(&vec!["dead-letters".to_owned(), "redrive".to_owned()]), "{commands:?}");
+    for words in commands {
+        let args: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
+        let output = waypost(&args).output().unwrap();
+        let (help, called) = (text(&output), format!("waypost {}", words.join(" ")));
+        assert!(output.status.success(), "{called}: {help}");
+        let examples = help.split("\nExample").nth(1).unwrap_or_else(|| panic!("{called} --help shows none:\n{help}"));
+        assert!(examples.contains(&called), "the examples of {called} are of another:\n{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 160), "{called}: a line is too long:\n{help}");
+    }
+}
+
+#[test]
+fn shells_can_complete_every_group() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = waypost(&["completions", shell]).output().unwrap();
+        assert!(output.status.success() && text(&output).contains("dead-letters"), "{shell}");
     }
 }
 

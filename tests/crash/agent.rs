@@ -42,6 +42,11 @@ impl Agent {
         Self { careless: false, ..self }
     }
 
+    /// The same, on a copy of the store: of what it held of the original, the copy knows nothing.
+    pub(crate) fn without_what_it_held(self) -> Self {
+        Self { held: BTreeMap::new(), ..self }
+    }
+
     /// Works until the broker is gone.
     pub(crate) async fn work(mut self, channel: Channel, ledger: Arc<Ledger>) -> Self {
         self.life += 1;

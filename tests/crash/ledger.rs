@@ -24,11 +24,13 @@ pub(crate) struct Progress {
     /// By id, with the life of the broker in which it was confirmed.
     pub(crate) settled: BTreeMap<String, u32>,
     pub(crate) rejected: BTreeMap<String, u32>,
+    /// Settled of the original after this copy was made: on a copy of the store it may be settled or not.
+    pub(crate) either_way: BTreeSet<String>,
     pub(crate) redelivered: u64,
     pub(crate) adopted: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Books {
     accepted: BTreeMap<String, Accepted>,
     duplicates: u64,
@@ -51,6 +53,20 @@ impl Default for Ledger {
 impl Ledger {
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap()
+    }
+
+    /// What was confirmed until now, in a ledger of its own.
+    pub(crate) fn copy(&self) -> Self {
+        Self { books: Mutex::new(self.books().clone()), confirmed: watch::channel(self.confirmed()).0 }
+    }
+
+    /// Takes note of what was settled since, by the ledger that this is a copy of: the backup may have it or not.
+    pub(crate) fn excuse(&self, later: &Self) {
+        for (name, progress) in &mut self.books().subscriptions {
+            let now = later.progress(name);
+            let since = now.settled.into_keys().chain(now.rejected.into_keys());
+            progress.either_way = since.filter(|id| !progress.settled.contains_key(id) && !progress.rejected.contains_key(id)).collect();
+        }
     }
 
     /// An event was answered: new, or a duplicate of one that was. Its offset is for ever.

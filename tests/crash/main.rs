@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod agent;
+mod backup;
 mod ledger;
 mod load;
 mod verdict;
@@ -24,7 +25,7 @@ use crate::{agent::Agent, ledger::Ledger};
 pub(crate) const SUBSCRIPTIONS: [(&str, &[&str]); 3] =
     [("all", &["crash.*", "hook.*"]), ("odd", &["crash.odd"]), ("hooks", &["hook.crash"])];
 
-const CONFIGURATION: &str = "
+pub(crate) const CONFIGURATION: &str = "
 [store]
 data_dir = 'data'
 segment_size = '256KiB'

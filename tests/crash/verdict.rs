@@ -37,7 +37,8 @@ fn missing(ledger: &Ledger) -> Vec<(&'static str, String)> {
     let mut missing = Vec::new();
     for (name, types) in SUBSCRIPTIONS {
         let progress = ledger.progress(name);
-        let done = |id: &String| progress.settled.contains_key(id) || progress.rejected.contains_key(id);
+        let done =
+            |id: &String| progress.settled.contains_key(id) || progress.rejected.contains_key(id) || progress.either_way.contains(id);
         missing.extend(ledger.wanted(types).into_iter().filter(|id| !done(id)).map(|id| (name, id)));
     }
     missing

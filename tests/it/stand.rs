@@ -28,7 +28,7 @@ subject = 'shipments/{/shipment_id}'
 pub(crate) struct Stand {
     pub(crate) broker: Broker,
     pub(crate) folder: TempDir,
-    configuration: String,
+    pub(crate) configuration: String,
 }
 
 impl Stand {

@@ -87,6 +87,8 @@ pub struct Status {
     pub full: bool,
     /// Whether it is stopped.
     pub paused: bool,
+    /// How often it was sought.
+    pub seeks: u32,
 }
 
 impl Subscription {
@@ -213,6 +215,7 @@ impl Subscription {
             sessions: self.sessions.iter().count(),
             full: self.is_full(),
             paused: self.state.paused,
+            seeks: self.state.seek,
         }
     }
 

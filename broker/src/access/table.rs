@@ -25,7 +25,7 @@ pub enum Need {
 }
 
 /// Calls, by the path of their requests. Those that are called often come first.
-pub const CALLS: [(&str, Need); 31] = [
+pub const CALLS: [(&str, Need); 34] = [
     ("/waypost.v1.AgentService/Settle", Need::Subscribe),
     ("/waypost.v1.AgentService/Publish", Need::Publish),
     ("/waypost.v1.AgentService/PublishStream", Need::Publish),
@@ -49,6 +49,10 @@ pub const CALLS: [(&str, Need); 31] = [
     ("/waypost.v1.SourceAdminService/GetSource", Need::Inspect),
     ("/waypost.v1.QuarantineAdminService/ListQuarantinedWebhooks", Need::Inspect),
     ("/waypost.v1.QuarantineAdminService/GetQuarantinedWebhook", Need::Inspect),
+    ("/waypost.v1.StoreAdminService/GetStore", Need::Inspect),
+    ("/waypost.v1.StoreAdminService/VerifyStore", Need::Inspect),
+    // The copy holds everything, and leaves the broker.
+    ("/waypost.v1.StoreAdminService/BackupStore", Need::Admin),
     // What types there are is no secret: `waypost tail` and `publish` ask for them, with whatever token they have.
     ("/waypost.v1.SchemaAdminService/ListSchemas", Need::Token),
     ("/waypost.v1.SchemaAdminService/GetSchema", Need::Token),

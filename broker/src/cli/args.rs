@@ -3,8 +3,18 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
-use super::tail::From;
+use super::{
+    admin::{
+        call::AdminArgs, dead_letters::DeadLettersCommand, events::EventsCommand, quarantine::QuarantineCommand, sessions::SessionsCommand,
+        sources::SourcesCommand, subscriptions::SubscriptionsCommand,
+    },
+    configured::ConfigCommand,
+    failure,
+    store::command::StoreCommand,
+    tail::From,
+};
 use crate::{access::Scope, config::SecretRef};
 
 /// The event broker for software agents: webhooks come in signed, deliveries go out signed for.
@@ -13,13 +23,15 @@ use crate::{access::Scope, config::SecretRef};
     version,
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = "\
+    subcommand_required = true,
+    after_help = format!("\
 Try it:
   waypost serve                                      start a broker that keeps its events in ./waypost-data
   waypost tail                                       in a second terminal: watch events arrive
-  waypost publish com.example.noticed '{\"n\": 1}'     in a third: publish one
+  waypost publish com.example.noticed '{{\"n\": 1}}'     in a third: publish one
+  waypost subscriptions list                         who gets what, and how far they are
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 ended by a second signal."
+{}", failure::CODES)
 )]
 pub struct Args {
     /// What to do.
@@ -48,6 +60,15 @@ Prints every problem, each with its file, line, key, and what would be right. Ex
 Example:
   waypost check --config waypost.toml")]
     Check(ConfigArgs),
+    /// Look at a configuration: check, show
+    #[command(after_help = "\
+Example:
+  waypost config show --config waypost.toml")]
+    Config {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Print the commented default configuration
     #[command(after_help = "\
 Example:
@@ -83,6 +104,54 @@ Examples:
   waypost send carrier -c waypost.toml --tamper                           a changed body: 401, and no event
   waypost send carrier -c waypost.toml --duplicate                        twice: one event")]
     Send(SendArgs),
+    /// Look after subscriptions: list, show, create, update, pause, resume, seek, delete
+    #[command(
+        visible_alias = "subs",
+        after_help = "\
+Example:
+  waypost subscriptions list"
+    )]
+    Subscriptions(Group<AdminArgs, SubscriptionsCommand>),
+    /// Look after dead letters: list, show, redrive, discard
+    #[command(after_help = "\
+Example:
+  waypost dead-letters list --subscription routing")]
+    DeadLetters(Group<AdminArgs, DeadLettersCommand>),
+    /// Look at verified webhooks that could not become events: list, show
+    #[command(after_help = "\
+Example:
+  waypost quarantine list")]
+    Quarantine(Group<AdminArgs, QuarantineCommand>),
+    /// Look at the sources of webhooks: list, show
+    #[command(after_help = "\
+Example:
+  waypost sources list")]
+    Sources(Group<AdminArgs, SourcesCommand>),
+    /// Look at the agents that are connected: list
+    #[command(after_help = "\
+Example:
+  waypost sessions list")]
+    Sessions(Group<AdminArgs, SessionsCommand>),
+    /// Look at events: show, lineage
+    #[command(after_help = "\
+Example:
+  waypost events lineage 42")]
+    Events(Group<AdminArgs, EventsCommand>),
+    /// Look after the store: stat, verify, backup
+    #[command(after_help = "\
+Example:
+  waypost store verify")]
+    Store(Group<AdminArgs, StoreCommand>),
+    /// Print the completions of a shell
+    #[command(after_help = "\
+Examples:
+  waypost completions bash > /etc/bash_completion.d/waypost
+  waypost completions zsh > ~/.zfunc/_waypost                 with ~/.zfunc in fpath
+  waypost completions fish > ~/.config/fish/completions/waypost.fish")]
+    Completions {
+        /// Which one
+        shell: Shell,
+    },
     /// Create, list and revoke the tokens of agents and administrators
     #[command(
         subcommand,
@@ -97,6 +166,18 @@ Examples:
   waypost token revoke routing"
     )]
     Token(TokenCommand),
+}
+
+/// A group of commands, and what all of them are told.
+#[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true, subcommand_required = true)]
+pub struct Group<A: clap::Args, C: Subcommand> {
+    /// What all of them are told.
+    #[command(flatten)]
+    pub args: A,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: C,
 }
 
 /// What can be done with tokens.
@@ -188,19 +269,19 @@ pub struct ConfigArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub struct BrokerArgs {
     /// The broker's agent listener
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8481")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8481", global = true)]
     pub agents: String,
-    /// Its admin listener, asked for message types that are not built in
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8482")]
+    /// The broker's admin listener
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8482", global = true)]
     pub admin: String,
     /// Your token, where the broker asks for one: env:NAME or file:PATH, never the token itself
-    #[arg(long, value_name = "env:NAME|file:PATH")]
+    #[arg(long, value_name = "env:NAME|file:PATH", global = true)]
     pub token: Option<SecretRef>,
     /// Whose certificates are trusted for https://, in PEM; without it, those that the operating system trusts
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub ca: Option<PathBuf>,
     /// Your certificate and its key, both in one file in PEM, where the broker asks for one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub identity: Option<PathBuf>,
 }
 
@@ -242,16 +323,16 @@ pub struct PublishArgs {
     #[arg(long, default_value = "cli")]
     pub source: String,
     /// What it is about
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub subject: String,
     /// Its id, by which a second copy is recognised; generated if not given
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub id: String,
     /// Events of one key are delivered in order
-    #[arg(long, value_name = "KEY", default_value = "")]
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
     pub ordering_key: String,
     /// The story that it belongs to
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub correlation_id: String,
     /// The answer as JSON
     #[arg(long)]

@@ -34,7 +34,7 @@ impl Interceptor for Bearer {
 impl Bearer {
     fn read(token: Option<&SecretRef>) -> Result<Self, Failure> {
         let Some(reference) = token else { return Ok(Self(None)) };
-        let secret = reference.resolve(Path::new("")).map_err(|error| Failure::Failed(format!("--token {reference}: {error}")))?;
+        let secret = reference.resolve(Path::new("")).map_err(|error| Failure::Usage(format!("--token {reference}: {error}")))?;
         let header = Zeroizing::new([b"Bearer ", secret.expose()].concat());
         let value = std::str::from_utf8(&header).ok().and_then(|text| text.parse::<MetadataValue<Ascii>>().ok());
         let mut value = value.ok_or_else(|| Failure::Failed(format!("--token {reference}: what is there cannot be a token")))?;
@@ -62,7 +62,7 @@ pub async fn admin(broker: &BrokerArgs) -> Result<Connection, Failure> {
 async fn open(broker: &BrokerArgs, url: &str, option: &str) -> Result<Connection, Failure> {
     let bearer = Bearer::read(broker.token.as_ref())?;
     let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(|error| Failure::Failed(format!("{option} {url}: {error}; give a URL such as http://127.0.0.1:8481")))?;
+        .map_err(|error| Failure::Usage(format!("{option} {url}: {error}; give a URL such as http://127.0.0.1:8481")))?;
     let endpoint = if endpoint.uri().scheme_str() == Some("https") { secured(endpoint, broker)? } else { endpoint };
     let endpoint = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).max_frame_size(limits::HTTP2_MAX_FRAME_BYTES);
     let channel = endpoint.connect().await.map_err(|error| no_answer(url, option, &error))?;
@@ -88,7 +88,7 @@ fn secured(endpoint: Endpoint, broker: &BrokerArgs) -> Result<Endpoint, Failure>
 /// Somebody who answers and cannot be believed is something else than nobody.
 fn no_answer(url: &str, option: &str, error: &tonic::transport::Error) -> Failure {
     let cause = causes(error);
-    Failure::Failed(match cause.contains("certificate") {
+    Failure::Unavailable(match cause.contains("certificate") {
         true => format!("who answers at {url} cannot be trusted: {cause}; --ca names the authority of the broker's certificate"),
         false => format!("no broker answers at {url} ({cause}); start one with `waypost serve`, or name it with {option}"),
     })
@@ -104,6 +104,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 }
 
 /// What the broker said, for people.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 pub fn refused(status: Status) -> Failure {
-    Failure::Failed(format!("the broker refuses: {} ({:?})", status.message(), status.code()))
+    Failure::refused(&status)
 }

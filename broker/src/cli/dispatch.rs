@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::{
-    args::{Args, Command},
-    check,
+    admin::{dead_letters, events, quarantine, sessions, sources, subscriptions},
+    args::{Args, Command, Group},
+    check, completions, configured,
     failure::Failure,
-    output, publish, send, serve, tail, token,
+    output, publish, send, serve, store, tail, token,
 };
 
 /// Parses the command line and does what it says.
@@ -28,6 +29,7 @@ fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Config { command } => configured::run(&command),
         Command::Defaults => {
             output::line(crate::config::DEFAULTS.trim_end());
             Ok(())
@@ -36,6 +38,14 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Publish(args) => on_one_thread(publish::run(args)),
         Command::Send(args) => on_one_thread(send::run(args)),
         Command::Token(command) => token::run(command),
+        Command::Subscriptions(Group { args, command }) => on_one_thread(subscriptions::run(args, command)),
+        Command::DeadLetters(Group { args, command }) => on_one_thread(dead_letters::run(args, command)),
+        Command::Quarantine(Group { args, command }) => on_one_thread(quarantine::run(args, command)),
+        Command::Sources(Group { args, command }) => on_one_thread(sources::run(args, command)),
+        Command::Sessions(Group { args, command }) => on_one_thread(sessions::run(args, command)),
+        Command::Events(Group { args, command }) => on_one_thread(events::run(args, command)),
+        Command::Store(Group { args, command }) => on_one_thread(store::command::run(args, command)),
+        Command::Completions { shell } => completions::run(shell),
     }
 }
 

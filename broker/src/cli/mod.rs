@@ -6,14 +6,21 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`args`], [`dispatch`] | what can be said, and who does it |
-//! | [`serve`], [`check`] | the broker, and everything it checks before it starts |
+//! | [`serve`], [`check`], [`configured`] | the broker, everything it checks before it starts, and what it goes by |
 //! | [`tail`], [`publish`], [`send`] | clients of a running broker |
+//! | [`admin`] | looking after a running broker |
+//! | [`store`] | the store: how it is, whether it is sound, a copy of it |
 //! | [`token`] | the file of the tokens |
-//! | [`output`], [`failure`] | what is printed, and how it ends |
+//! | [`completions`] | for the shell |
+//! | [`output`], [`table`], [`confirm`], [`failure`] | what is printed, what is asked, and how it ends |
 //! | [`types`] | messages to JSON and back |
 
+pub mod admin;
 pub mod args;
 pub mod check;
+pub mod completions;
+pub mod configured;
+pub mod confirm;
 pub mod connection;
 pub mod dispatch;
 pub mod failure;
@@ -21,6 +28,8 @@ pub mod output;
 pub mod publish;
 pub mod send;
 pub mod serve;
+pub mod store;
+pub mod table;
 pub mod tail;
 pub mod token;
 pub mod types;

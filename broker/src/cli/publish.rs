@@ -40,12 +40,18 @@ pub async fn run(args: PublishArgs) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Some(Published::Refused(refused)) => Err(Failure::Failed(format!("the broker refuses the event: {}", refused.message))),
+        Some(Published::Refused(refused)) => {
+            Err(Failure::of(refused.code.into(), format!("the broker refuses the event: {}", refused.message)))
+        }
         None => Err(Failure::Failed("the broker's answer holds no result".to_owned())),
     }
 }
 
-fn read(data: &str) -> Result<String, Failure> {
+/// What an argument says: itself, or what is in `@FILE`, or, for `-`, standard input.
+///
+/// # Errors
+/// When that cannot be read.
+pub(super) fn read(data: &str) -> Result<String, Failure> {
     match data.strip_prefix('@') {
         Some(path) => fs::read_to_string(path).map_err(|error| Failure::Failed(format!("{path} cannot be read: {error}"))),
         None if data == "-" => {

@@ -3,7 +3,13 @@
 //! Constraints: sockets are bound before the store is touched, so that a port in use costs nothing; what is wrong is told before anything is
 //! served; what was answered is durable, so that ending at once loses nothing.
 
-use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::fs::statvfs;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +19,7 @@ use super::{args::ConfigArgs, check, failure::Failure, output};
 use crate::{
     config::{Config, Engine, Setup, Size},
     metrics::Histogram,
-    server::{self, Addresses, Health, Listeners, Readiness, signals},
+    server::{self, Addresses, Health, Listeners, Opened, Readiness, Reloader, signals},
     telemetry,
 };
 
@@ -25,27 +31,32 @@ pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let setup = check::load(args)?;
     telemetry::start(&setup.config.log).map_err(|error| Failure::Config(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
-    let served = runtime.block_on(serve(setup));
+    let served = runtime.block_on(serve(setup, args.config.clone()));
     // Reads of a disk that hangs must not keep the process: they change nothing.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
 
-async fn serve(setup: Setup) -> Result<(), Failure> {
+async fn serve(setup: Setup, file: Option<PathBuf>) -> Result<(), Failure> {
     let stop = CancellationToken::new();
-    signals::drain_on_signal(stop.clone()).map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")))?;
+    let deaf = |error| Failure::Failed(format!("signals cannot be received: {error}"));
+    signals::drain_on_signal(stop.clone()).map_err(deaf)?;
+    let hangups = signals::hangups().map_err(deaf)?;
     let listeners = Listeners::bind(&setup).await.map_err(Failure::failed)?;
     let addresses = listeners.addresses();
     let health = Health::starting();
     health.set(Readiness::Starting).await;
     let running = listeners.serve(&health);
-    tokio::spawn(setup.renewals().run(stop.clone()));
+    let renewals = setup.renewals();
+    tokio::spawn(renewals.clone().run(stop.clone()));
 
     let syncs = Arc::new(Histogram::default());
     let store = open_store(&setup.config, &syncs).await?;
     let started = Started { setup: &setup, addresses, disk: store.disk() }.to_string();
     let grace = setup.config.agents.drain_grace.get();
-    let (broker, routes) = server::start(setup, Arc::clone(&store), syncs).await.map_err(Failure::failed)?;
+    let Opened { broker, routes, sources } = server::start(setup, Arc::clone(&store), syncs).await.map_err(Failure::failed)?;
+    let reloader = Reloader::new(file, Arc::clone(&broker), sources, renewals).map_err(Failure::failed)?;
+    let reloading = tokio::spawn(signals::reload_on(hangups, reloader, stop.clone()));
     running.fill(routes);
     health.set(Readiness::Ready).await;
     output::line(started);
@@ -53,6 +64,8 @@ async fn serve(setup: Setup) -> Result<(), Failure> {
     stop.cancelled().await;
     health.set(Readiness::Draining).await;
     running.stop(broker.drain(grace)).await;
+    // It holds the broker, and through it the store.
+    reloading.await.map_err(Failure::failed)?;
     // Closing the store waits for what it still writes.
     drop(broker);
     tokio::task::spawn_blocking(|| drop(store)).await.map_err(Failure::failed)

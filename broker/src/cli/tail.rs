@@ -45,7 +45,8 @@ impl FromStr for From {
 }
 
 impl From {
-    fn position(self, now: u64) -> Position {
+    /// As the contract says it.
+    pub(super) fn position(self, now: u64) -> Position {
         match self {
             Self::New => Position::Point(StartPoint::New.into()),
             Self::Earliest => Position::Point(StartPoint::Earliest.into()),
@@ -134,7 +135,8 @@ impl Shown {
     }
 }
 
-fn time(time: Option<prost_types::Timestamp>) -> String {
+/// A time for people; `-` if there is none.
+pub(super) fn time(time: Option<prost_types::Timestamp>) -> String {
     let time = time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
     time.map_or_else(|| "-".to_owned(), |time| format!("{time:.3}"))
 }

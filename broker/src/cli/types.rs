@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 
 use prost::{Message, Name};
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use prost_types::Any;
 use serde_json::{Value, json};
 use tracing::debug;
 use waypost_proto::{
     FILE_DESCRIPTOR_SET, TYPE_URL_PREFIX, full_name,
-    v1::{GetSchemaRequest, JsonPayload, schema_admin_service_client::SchemaAdminServiceClient},
+    v1::{GetSchemaRequest, JsonPayload, StoredEvent, schema_admin_service_client::SchemaAdminServiceClient},
 };
 
 use super::{args::BrokerArgs, connection, failure::Failure};
@@ -66,6 +66,50 @@ impl Types {
         let message = DynamicMessage::deserialize(descriptor, &mut deserializer).map_err(|error| wrong(&error))?;
         deserializer.end().map_err(|error| wrong(&error))?;
         Ok(Any { type_url: format!("{TYPE_URL_PREFIX}/{event_type}"), value: message.encode_to_vec() })
+    }
+
+    /// A message of the contract as the protobuf JSON mapping has it, every field included. It holds no `Any`.
+    ///
+    /// # Errors
+    /// When the built-in descriptors lack it, which a test rules out.
+    pub fn mapped<M: Message + Name>(&self, message: &M) -> Result<Value, Failure> {
+        let descriptor = self.built_in_type(&M::full_name())?;
+        let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).map_err(Failure::failed)?;
+        let options = SerializeOptions::new().skip_default_fields(false);
+        message.serialize_with_options(serde_json::value::Serializer, &options).map_err(Failure::failed)
+    }
+
+    /// A stored event likewise; its data is the JSON of its message.
+    ///
+    /// # Errors
+    /// As [`mapped`](Self::mapped).
+    pub async fn event(&mut self, mut stored: StoredEvent) -> Result<Value, Failure> {
+        let data = match stored.event.as_mut().and_then(|event| event.data.take()) {
+            Some(data) => self.to_json(&data).await,
+            None => Value::Null,
+        };
+        let mut shown = self.mapped(&stored)?;
+        if let Some(event) = shown.get_mut("event").and_then(Value::as_object_mut) {
+            event.insert("data".to_owned(), data);
+        }
+        Ok(shown)
+    }
+
+    /// A message of the contract from its JSON.
+    ///
+    /// # Errors
+    /// When it is no JSON of the message.
+    pub fn parse<M: Message + Name + Default>(&self, text: &str) -> Result<M, Failure> {
+        let descriptor = self.built_in_type(&M::full_name())?;
+        let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("this is no {} in JSON: {error}", M::NAME));
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let message = DynamicMessage::deserialize(descriptor, &mut deserializer).map_err(|error| wrong(&error))?;
+        deserializer.end().map_err(|error| wrong(&error))?;
+        message.transcode_to().map_err(Failure::failed)
+    }
+
+    fn built_in_type(&self, name: &str) -> Result<MessageDescriptor, Failure> {
+        self.pool.get_message_by_name(name).ok_or_else(|| Failure::Failed(format!("this program does not know {name}")))
     }
 
     async fn find(&mut self, name: &str) -> Option<MessageDescriptor> {

@@ -16,8 +16,9 @@ use toml::{
 };
 
 use super::{Config, Findings, Problem, Problems, Setup};
+use crate::schema::Schemas;
 
-/// The commented defaults, as they are also printed by `waypost config`.
+/// The commented defaults, as they are also printed by `waypost defaults`.
 pub const DEFAULTS: &str = include_str!("../../waypost.default.toml");
 
 /// Why there is no configuration.
@@ -52,6 +53,14 @@ pub fn load(path: Option<&Path>) -> Result<Setup, LoadError> {
 /// # Errors
 /// Every problem in it.
 pub fn parse(text: &str, path: &Path) -> Result<Setup, Problems> {
+    parse_with(text, path, None)
+}
+
+/// The same with message types that were compiled before; without them, those that the file names are compiled.
+///
+/// # Errors
+/// Every problem in it.
+pub fn parse_with(text: &str, path: &Path, schemas: Option<&Schemas>) -> Result<Setup, Problems> {
     let name = if path.as_os_str().is_empty() { "the defaults".to_owned() } else { path.display().to_string() };
     let file = File { name, text };
     let (mut user, errors) = DeTable::parse_recoverable(text);
@@ -82,7 +91,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Setup, Problems> {
 
     if let Some(config) = config {
         let mut findings = Findings::default();
-        let setup = Setup::build(config, path.parent().unwrap_or(Path::new("")), &mut findings);
+        let setup = Setup::build(config, path.parent().unwrap_or(Path::new("")), schemas, &mut findings);
         for (key, text) in findings.into_inner() {
             problems.push(file.problem(locate(whole.get_ref(), &key), key, text));
         }

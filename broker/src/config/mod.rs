@@ -8,6 +8,7 @@
 
 mod auth;
 mod delivery;
+mod effective;
 mod limits;
 mod listen;
 mod load;
@@ -27,9 +28,10 @@ mod tests;
 
 pub use auth::AuthConfig;
 pub use delivery::DeliveryConfig;
+pub use effective::{Held, Provenance, effective};
 pub use limits::LimitsConfig;
 pub use listen::{AdminConfig, AgentsConfig, EdgeConfig};
-pub use load::{DEFAULTS, LoadError, load, parse};
+pub use load::{DEFAULTS, LoadError, load, parse, parse_with};
 pub use log::{LogConfig, LogFormat};
 pub use origin::{InvalidOrigin, Origin};
 pub use problem::{Findings, Problem, Problems};

@@ -57,16 +57,20 @@ impl Certificates {
 }
 
 impl Setup {
-    /// Checks the configuration and makes what it names. `base` is where relative paths start. `None` if something was reported.
+    /// Checks the configuration and makes what it names. `base` is where relative paths start; `schemas` are the message types if they
+    /// are there already. `None` if something was reported.
     #[must_use]
-    pub(super) fn build(mut config: Config, base: &Path, findings: &mut Findings) -> Option<Self> {
+    pub(super) fn build(mut config: Config, base: &Path, schemas: Option<&Schemas>, findings: &mut Findings) -> Option<Self> {
         config.store.data_dir = base.join(&config.store.data_dir);
         config.log.audit_file = config.log.audit_file.map(|file| base.join(file));
         config.check(findings);
         let certificates = Certificates::load(&config, base, findings);
         let authority = authority(&config, base, findings);
         let folders: Vec<_> = config.schemas.folders.iter().map(|folder| base.join(folder)).collect();
-        let schemas = Schemas::load(&folders).map_err(|error| findings.wrong("schemas.folders", error)).ok()?;
+        let schemas = match schemas {
+            Some(schemas) => schemas.clone(),
+            None => Schemas::load(&folders).map_err(|error| findings.wrong("schemas.folders", error)).ok()?,
+        };
         let context = SourceContext { schemas: &schemas, edge: &config.edge, dedup_window: config.store.dedup_window, base };
         let ready: Vec<Option<Source>> = config.sources.iter().map(|(name, source)| source.build(name, context, findings)).collect();
         let sources = Sources::new(ready.into_iter().flatten()).map_err(|error| findings.wrong("sources", error)).ok()?;

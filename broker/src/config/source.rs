@@ -161,7 +161,7 @@ impl SourceConfig {
                 (Verify::Signature, Some(scheme)) => scheme.name.clone(),
                 _ => "none".to_owned(),
             },
-            counters: Counters::default(),
+            counters: Arc::new(Counters::default()),
             verifier: verifier?,
             form: self.form.or(rules.scheme.map(|scheme| scheme.form)).unwrap_or_default(),
             handshake,

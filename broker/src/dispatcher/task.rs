@@ -11,6 +11,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
 };
+use tracing::Instrument;
 use waypost_delivery::{Subscription, Time};
 use waypost_store::{BoxFuture, ReadError, Table};
 
@@ -28,7 +29,9 @@ use crate::{
 /// Starts the task of a subscription.
 pub(crate) fn start(shared: Arc<Shared>, handle: Arc<Handle>, core: Option<Box<Core>>, commands: mpsc::Receiver<Command>) {
     let tasks = shared.tasks.clone();
-    tasks.spawn(live(shared, handle, core, commands));
+    // So that every line of it says whose it is.
+    let span = tracing::error_span!("dispatcher", subscription = &*handle.name);
+    tasks.spawn(live(shared, handle, core, commands).instrument(span));
 }
 
 /// Why a dispatcher stopped.

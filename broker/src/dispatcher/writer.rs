@@ -153,7 +153,27 @@ async fn commit(
     let records = if is_deletion { Vec::new() } else { plan.records.iter().map(|record| Bytes::from(record.encode())).collect() };
     let commit = Commit { claim, records, supersede: plan.supersede || is_deletion, events, rows };
     shared.store.commit(now, commit).await?;
+    tell_of_dead_letters(handle, &plan);
     Ok(())
+}
+
+/// Somebody has to look at each of them.
+fn tell_of_dead_letters(handle: &Handle, plan: &CommitPlan) {
+    for record in &plan.records {
+        if let Record::DeadLettered(dead) = record {
+            let reason = dead.history.last().map_or("", |attempt| &*attempt.reason);
+            tracing::warn!(
+                subscription = &*handle.name,
+                offset = dead.offset,
+                dead_letter = key(handle, dead.offset).id(),
+                cause = ?dead.cause,
+                attempts = dead.attempts,
+                losses = dead.losses,
+                reason,
+                "an event became a dead letter"
+            );
+        }
+    }
 }
 
 /// The rows that a step changes with it: dead letters that begin, go on their way, and end.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use waypost_delivery::{RevokeReason, SessionId, record};
 use waypost_proto::{v1, wire};
-use waypost_store::{GapCause, Micros, StoredEvent};
+use waypost_store::{Finding, GapCause, Micros, StoredEvent, Verified};
 
 use crate::envelope;
 pub use crate::envelope::timestamp;
@@ -114,6 +114,20 @@ pub const fn attempt_outcome(outcome: record::AttemptOutcome) -> v1::AttemptOutc
 pub fn cut(mut text: String, max: usize) -> String {
     text.truncate(text.floor_char_boundary(max));
     text
+}
+
+/// What a verification found.
+#[must_use]
+pub fn found(finding: Finding) -> v1::StoreFinding {
+    let Finding { is_damage, file, position, what, cost } = finding;
+    v1::StoreFinding { damage: is_damage, file, position, what, cost }
+}
+
+/// The summary of a verification.
+#[must_use]
+pub fn verified(verified: Verified) -> v1::StoreVerified {
+    let Verified { segments, frames, events, values, bytes, damage, first, next } = verified;
+    v1::StoreVerified { segments, frames, events, values, bytes, damage, first_offset: first, next_offset: next }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! | file | what it serves |
 //! |---|---|
 //! | `agent` | the agent API, one file for each kind of call: `publish`, `publish_stream`, `subscribe`, `settle`, `read`, `lineage` |
-//! | `subscription_admin`, `dead_letter_admin`, `session_admin`, `source_admin`, `quarantine_admin`, `schema_admin` | the admin API |
+//! | `subscription_admin`, `dead_letter_admin`, `session_admin`, `source_admin`, `quarantine_admin`, `schema_admin`, `store_admin` | the admin API |
 //! | [`convert`] | the contract and the domain |
 //! | `page` | page tokens of lists |
 
@@ -26,6 +26,7 @@ mod schema_admin;
 mod session_admin;
 mod settle;
 mod source_admin;
+mod store_admin;
 mod subscribe;
 mod subscription_admin;
 
@@ -36,4 +37,5 @@ pub use routes::{ADMIN_SERVICES, AGENT_SERVICES, admin_routes, agent_routes};
 pub use schema_admin::SchemaAdmin;
 pub use session_admin::SessionAdmin;
 pub use source_admin::SourceAdmin;
+pub use store_admin::StoreAdmin;
 pub use subscription_admin::SubscriptionAdmin;

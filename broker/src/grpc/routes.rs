@@ -12,25 +12,27 @@ use waypost_proto::{
         schema_admin_service_server::{self, SchemaAdminServiceServer},
         session_admin_service_server::{self, SessionAdminServiceServer},
         source_admin_service_server::{self, SourceAdminServiceServer},
+        store_admin_service_server::{self, StoreAdminServiceServer},
         subscription_admin_service_server::{self, SubscriptionAdminServiceServer},
     },
     wire::agent_service_server::{self, AgentServiceServer},
 };
 
-use super::{Agent, DeadLetterAdmin, QuarantineAdmin, SchemaAdmin, SessionAdmin, SourceAdmin, SubscriptionAdmin};
-use crate::{broker::Broker, ingress::Sources, limits};
+use super::{Agent, DeadLetterAdmin, QuarantineAdmin, SchemaAdmin, SessionAdmin, SourceAdmin, StoreAdmin, SubscriptionAdmin};
+use crate::{broker::Broker, ingress::LiveSources, limits};
 
 /// The services that agents call, by name: what reflection lists, and health answers for, on their listener.
 pub const AGENT_SERVICES: [&str; 1] = [agent_service_server::SERVICE_NAME];
 
 /// The services that operators call, by name.
-pub const ADMIN_SERVICES: [&str; 6] = [
+pub const ADMIN_SERVICES: [&str; 7] = [
     subscription_admin_service_server::SERVICE_NAME,
     dead_letter_admin_service_server::SERVICE_NAME,
     session_admin_service_server::SERVICE_NAME,
     source_admin_service_server::SERVICE_NAME,
     quarantine_admin_service_server::SERVICE_NAME,
     schema_admin_service_server::SERVICE_NAME,
+    store_admin_service_server::SERVICE_NAME,
 ];
 
 /// What agents call.
@@ -44,7 +46,7 @@ pub fn agent_routes(broker: &Arc<Broker>) -> Routes {
 
 /// What operators call.
 #[must_use]
-pub fn admin_routes(broker: &Arc<Broker>, sources: Sources) -> Routes {
+pub fn admin_routes(broker: &Arc<Broker>, sources: LiveSources) -> Routes {
     let mut routes = RoutesBuilder::default();
     routes
         .add_service(SubscriptionAdminServiceServer::new(SubscriptionAdmin::new(Arc::clone(broker))))
@@ -52,6 +54,7 @@ pub fn admin_routes(broker: &Arc<Broker>, sources: Sources) -> Routes {
         .add_service(SessionAdminServiceServer::new(SessionAdmin::new(Arc::clone(broker))))
         .add_service(SourceAdminServiceServer::new(SourceAdmin::new(sources)))
         .add_service(QuarantineAdminServiceServer::new(QuarantineAdmin::new(Arc::clone(&broker.store))))
-        .add_service(SchemaAdminServiceServer::new(SchemaAdmin::new(Arc::clone(&broker.schemas))));
+        .add_service(SchemaAdminServiceServer::new(SchemaAdmin::new(Arc::clone(&broker.schemas))))
+        .add_service(StoreAdminServiceServer::new(StoreAdmin::new(Arc::clone(&broker.store), broker.stopping())));
     routes.routes()
 }

@@ -6,20 +6,20 @@ use waypost_proto::v1::{self, source_admin_service_server::SourceAdminService};
 use super::{convert::timestamp, page::Page};
 use crate::{
     error::Fault,
-    ingress::{Outcome, Source, Sources},
+    ingress::{LiveSources, Outcome, Source},
     limits,
 };
 
 /// Shows the configured sources.
 #[derive(Debug)]
 pub struct SourceAdmin {
-    sources: Sources,
+    sources: LiveSources,
 }
 
 impl SourceAdmin {
     /// Of these sources.
     #[must_use]
-    pub fn new(sources: Sources) -> Self {
+    pub fn new(sources: LiveSources) -> Self {
         Self { sources }
     }
 }
@@ -53,15 +53,16 @@ impl SourceAdminService for SourceAdmin {
     async fn list_sources(&self, request: Request<v1::ListSourcesRequest>) -> Result<Response<v1::ListSourcesResponse>, Status> {
         let request = request.into_inner();
         let page = Page::new(request.page_size, limits::MAX_PAGE, &request.page_token, &v1::ListSourcesRequest::default())?;
-        let (sources, next_page_token) = page.take(self.sources.iter(), |source| source.name.as_bytes().to_vec());
+        let now = self.sources.current();
+        let (sources, next_page_token) = page.take(now.iter(), |source| source.name.as_bytes().to_vec());
         Ok(Response::new(v1::ListSourcesResponse { sources: sources.into_iter().map(|source| show(source)).collect(), next_page_token }))
     }
 
     async fn get_source(&self, request: Request<v1::GetSourceRequest>) -> Result<Response<v1::GetSourceResponse>, Status> {
         let name = request.into_inner().name;
         Fault::require("name", &name)?;
-        let source =
-            self.sources.get(&name).ok_or_else(|| Fault::not_found(format!("there is no source {name:?} in the configuration")))?;
+        let now = self.sources.current();
+        let source = now.get(&name).ok_or_else(|| Fault::not_found(format!("there is no source {name:?} in the configuration")))?;
         Ok(Response::new(v1::GetSourceResponse { source: Some(show(source)) }))
     }
 }

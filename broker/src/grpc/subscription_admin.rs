@@ -68,6 +68,7 @@ impl SubscriptionAdmin {
                 shown.set_state(state);
                 shown.state_reason = info.pause_reason.clone();
                 shown.frontier = status.frontier;
+                shown.seek_generation = status.seeks.into();
                 shown.stats = Some(self.stats(&inspection).await?);
                 if status.sessions == 0 {
                     let since = info.last_session_at.unwrap_or(info.created_at);

@@ -10,6 +10,7 @@
 //! | `webhook` | [`router`]: the handler, in the order of its work |
 //! | [`verify`] | the scheme engine, the table of providers, samples |
 //! | `source` | a source, ready to receive |
+//! | `live` | the sources as they are now |
 //! | `identity` | what tells its webhooks apart |
 //! | `typing` | which event a payload becomes |
 //! | [`decode`] | from JSON to a typed message |
@@ -22,6 +23,7 @@
 mod body;
 pub mod decode;
 mod identity;
+mod live;
 mod outcome;
 pub mod quarantine;
 mod source;
@@ -35,6 +37,7 @@ mod words;
 
 pub(crate) use identity::Identity;
 pub use identity::{IdentityConfig, IdentityTable};
+pub use live::LiveSources;
 pub use outcome::{Counters, Outcome};
 pub(crate) use source::BoundHandshake;
 pub use source::{SamePath, Source, Sources};

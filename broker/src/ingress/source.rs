@@ -2,7 +2,11 @@
 //!
 //! Constraint: built from its configuration only, which checks everything: what is here works.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::HeaderMap;
 
@@ -25,7 +29,7 @@ pub struct Source {
     /// The name of its provider, `custom`, or `none`.
     pub scheme: String,
     /// How its webhooks fare.
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
     /// `None` only if the source says so in so many words.
     pub(crate) verifier: Option<Verifier>,
     pub(crate) form: Form,
@@ -104,9 +108,12 @@ impl Source {
     }
 }
 
-/// The configured sources, by name.
+/// The configured sources.
 #[derive(Clone, Debug, Default)]
-pub struct Sources(BTreeMap<Arc<str>, Arc<Source>>);
+pub struct Sources {
+    by_name: BTreeMap<Arc<str>, Arc<Source>>,
+    by_path: HashMap<String, Arc<str>>,
+}
 
 impl Sources {
     /// Puts sources together. Their paths differ.
@@ -114,7 +121,7 @@ impl Sources {
     /// # Errors
     /// Names two sources with the same path.
     pub fn new(sources: impl IntoIterator<Item = Source>) -> Result<Self, SamePath> {
-        let mut by_path: BTreeMap<String, Arc<str>> = BTreeMap::new();
+        let mut by_path: HashMap<String, Arc<str>> = HashMap::new();
         let mut by_name = BTreeMap::new();
         for source in sources {
             if let Some(first) = by_path.insert(source.path.clone(), Arc::clone(&source.name)) {
@@ -122,18 +129,33 @@ impl Sources {
             }
             by_name.insert(Arc::clone(&source.name), Arc::new(source));
         }
-        Ok(Self(by_name))
+        Ok(Self { by_name, by_path })
     }
 
     /// A source by its name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Source>> {
-        self.0.get(name)
+        self.by_name.get(name)
+    }
+
+    /// A source by the path that it posts to.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Option<&Arc<Source>> {
+        self.by_name.get(self.by_path.get(path)?)
+    }
+
+    /// Goes on counting where sources of the same names have come. Nobody may have one of these yet.
+    pub(super) fn inherit(&mut self, before: &Self) {
+        for (name, source) in &mut self.by_name {
+            if let (Some(source), Some(before)) = (Arc::get_mut(source), before.get(name)) {
+                source.counters = Arc::clone(&before.counters);
+            }
+        }
     }
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Source>> {
-        self.0.values()
+        self.by_name.values()
     }
 }
 

@@ -11,7 +11,6 @@ use axum::{
     Router,
     extract::{Request, State},
     response::{IntoResponse, Response},
-    routing::any,
 };
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -26,9 +25,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     body::{self, Kind},
     decode::{DecodeError, Selected},
+    live::LiveSources,
     outcome::Outcome,
     quarantine::{Quarantine, Reason, Undecodable},
-    source::{Source, Sources},
+    source::Source,
     template::Absent,
 };
 use crate::{
@@ -48,29 +48,34 @@ pub struct Edge {
     /// Where ids come from.
     pub entropy: Arc<Entropy>,
     /// Who may post.
-    pub sources: Sources,
+    pub sources: LiveSources,
 }
 
-/// The routes of every source, and an answer for every other path. State and limits are inside: it can be served as it is.
+/// Serves every source that there is at the time, and has an answer for every other path. State and limits are inside: it can be served
+/// as it is.
 pub fn router(edge: Edge) -> Router {
-    let quarantine = Arc::new(Quarantine::new(Arc::clone(&edge.entropy)));
-    let sources = edge.sources.clone();
-    let routes = sources.iter().fold(Router::new(), |routes, source| {
-        let hook = Hook { edge: edge.clone(), source: Arc::clone(source), quarantine: Arc::clone(&quarantine) };
-        routes.route(&source.path, any(webhook).with_state(Arc::new(hook)))
-    });
-    routes.fallback(unknown_path)
+    let quarantine = Quarantine::new(Arc::clone(&edge.entropy));
+    Router::new().fallback(webhook).with_state(Arc::new(Gate { edge, quarantine }))
 }
 
-/// One source and all that its requests need.
-struct Hook {
+/// What all sources share.
+struct Gate {
     edge: Edge,
-    source: Arc<Source>,
-    quarantine: Arc<Quarantine>,
+    quarantine: Quarantine,
 }
 
-async fn webhook(State(hook): State<Arc<Hook>>, request: Request) -> Response {
-    let begun = hook.edge.clock.now();
+/// One request's source, which it keeps to its end, and all that it needs.
+struct Hook<'a> {
+    edge: &'a Edge,
+    source: Arc<Source>,
+    quarantine: &'a Quarantine,
+}
+
+async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
+    let Gate { edge, quarantine } = &*gate;
+    let Some(source) = edge.sources.at(request.uri().path()) else { return unknown_path() };
+    let hook = Hook { edge, source, quarantine };
+    let begun = edge.clock.now();
     let answer = hook.receive(request).await;
     hook.source.counters.count(answer.outcome);
     hook.source.counters.times.observe(hook.edge.clock.now().saturating_sub(begun));
@@ -78,7 +83,7 @@ async fn webhook(State(hook): State<Arc<Hook>>, request: Request) -> Response {
     answer.into_response()
 }
 
-async fn unknown_path() -> Response {
+fn unknown_path() -> Response {
     let text = Text { status: "refused", message: "no source has this path; it is configured in [sources]".into(), event_id: "" };
     (StatusCode::NOT_FOUND, axum::Json(text)).into_response()
 }
@@ -99,7 +104,7 @@ enum Meaning {
     Handshake(String),
 }
 
-impl Hook {
+impl Hook<'_> {
     /// The order of work.
     async fn receive(&self, request: Request) -> Answer {
         match self.try_receive(request).await {
@@ -130,7 +135,7 @@ impl Hook {
     async fn append(&self, webhook: &Webhook, event: NewEvent) -> Result<Answer, Answer> {
         let Self { edge, source, .. } = self;
         let head = event.head.clone();
-        let appended = edge.store.append(webhook.now, vec![event]).await.map_err(|error| unavailable(&error))?;
+        let appended = edge.store.append(webhook.now, vec![event]).await.map_err(|error| unavailable(&error, source, head.id()))?;
         let outcome = match appended.first().and_then(|appended| appended.duplicate) {
             None => Outcome::Accepted,
             Some(Duplicate::SameContent) => Outcome::Duplicate,
@@ -154,13 +159,22 @@ impl Hook {
         if source.refuses_undecodable {
             return Err(Answer { outcome: Outcome::RefusedUndecodable, id: String::new(), text });
         }
-        let reason = why.reason;
-        tracing::warn!(source = %source.name, reason = reason.as_str_name(), path = why.path, "a verified webhook goes to quarantine");
+        let (reason, path, identity) = (why.reason, why.path.clone(), why.identity.clone());
         let kept = quarantine.keep(&*edge.store, webhook.now, source, &webhook.headers, &webhook.raw, why).await;
         let kept = kept.map_err(|error| match error {
-            CommitError::Append(error) => unavailable(&error),
+            CommitError::Append(error) => unavailable(&error, source, &identity),
             _ => Outcome::StoreUnavailable.into(),
         })?;
+        let (source, reason_name) = (&*source.name, reason.as_str_name());
+        tracing::warn!(
+            source,
+            id = kept.id,
+            identity,
+            reason = reason_name,
+            path,
+            again = kept.again,
+            "a verified webhook is in quarantine"
+        );
         let outcome = if kept.again { Outcome::QuarantinedAgain } else { Outcome::from(reason) };
         Ok(Answer { outcome, id: kept.id, text })
     }
@@ -242,8 +256,8 @@ impl From<&DecodeError> for Undecodable {
     }
 }
 
-fn unavailable(error: &AppendError) -> Answer {
-    tracing::warn!(%error, "a webhook could not be stored");
+fn unavailable(error: &AppendError, source: &Source, id: &str) -> Answer {
+    tracing::warn!(source = &*source.name, id, %error, "a webhook could not be stored");
     match error {
         AppendError::Full { .. } => Outcome::StoreFull,
         AppendError::Unknown(_) => Outcome::OutcomeUnknown,

@@ -22,7 +22,7 @@ use prometheus_client::{
 use super::{Histogram, histogram::seconds};
 use crate::{
     broker::Broker,
-    ingress::{Outcome, Sources},
+    ingress::{LiveSources, Outcome},
     limits,
     registry::Handle,
 };
@@ -33,7 +33,7 @@ pub struct Exposition {
     /// Of subscriptions, publishing and the store.
     pub broker: Arc<Broker>,
     /// Of webhooks.
-    pub sources: Sources,
+    pub sources: LiveSources,
     /// Of the disk.
     pub syncs: Arc<Histogram>,
 }
@@ -126,7 +126,8 @@ impl Collector for Exposition {
 
 impl Exposition {
     fn webhooks(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let sources = || self.sources.iter().map(|source| (vec![("source", &*source.name)], &source.counters));
+        let now = self.sources.current();
+        let sources = || now.iter().map(|source| (vec![("source", &*source.name)], &source.counters));
         let outcomes = sources().flat_map(|(labels, counters)| {
             Outcome::ALL
                 .iter()

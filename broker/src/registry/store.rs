@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::{Mutex, MutexGuard};
 use waypost_delivery::{SessionId, Subscription};
@@ -35,7 +36,7 @@ pub struct RegistryLimits {
 pub struct Registry {
     shared: Arc<Shared>,
     entropy: Arc<Entropy>,
-    limits: RegistryLimits,
+    limits: ArcSwap<RegistryLimits>,
     by_name: DashMap<Arc<str>, Arc<Handle>>,
     by_incarnation: DashMap<u64, Arc<Handle>>,
     /// Those without a name, by the session that made each.
@@ -72,7 +73,7 @@ impl Registry {
         let registry = Self {
             shared,
             entropy,
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             by_name: DashMap::new(),
             by_incarnation: DashMap::new(),
             by_session: DashMap::new(),
@@ -115,7 +116,12 @@ impl Registry {
     /// How many there may be.
     #[must_use]
     pub fn limits(&self) -> RegistryLimits {
-        self.limits
+        **self.limits.load()
+    }
+
+    /// Lets there be so many from now on. What there is already stays.
+    pub fn set_limits(&self, limits: RegistryLimits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// The named subscription, if there is one.
@@ -210,8 +216,9 @@ impl Registry {
     async fn create_now(&self, field: &str, name: &str, asked: &v1::SubscriptionSpec) -> Result<Arc<Handle>, Fault> {
         check_name(field, name)?;
         let spec = spec(asked)?;
-        if self.by_name.len() >= self.limits.max_subscriptions as usize {
-            let text = format!("there are {} subscriptions, which is the most (limits.max_subscriptions)", self.limits.max_subscriptions);
+        let most = self.limits().max_subscriptions;
+        if self.by_name.len() >= most as usize {
+            let text = format!("there are {most} subscriptions, which is the most (limits.max_subscriptions)");
             return Err(Fault::new(ErrorReason::LimitReached, text));
         }
         let store = &self.shared.store;

@@ -14,13 +14,15 @@
 //! | [`origins`] | which web pages may call |
 //! | [`running`] | all three, and the order in which they stop |
 //! | [`start`] | from a configuration and a store to a broker with routes |
-//! | [`signals`] | SIGTERM and SIGINT |
+//! | [`reload`] | the configuration, read again while the broker runs |
+//! | [`signals`] | SIGTERM and SIGINT drain, SIGHUP reads the configuration again |
 
 mod connection;
 pub mod health;
 pub mod late;
 pub mod listener;
 pub mod origins;
+pub mod reload;
 pub mod running;
 pub mod signals;
 pub mod start;
@@ -30,6 +32,7 @@ pub use health::{Health, Readiness};
 pub use late::LateRouter;
 pub use listener::{BindError, Listener, Protocol};
 pub use origins::AllowedOrigins;
+pub use reload::{Reloaded, Reloader};
 pub use running::{Addresses, Listeners, Routes, Running};
-pub use start::{StartError, start};
+pub use start::{Opened, StartError, start};
 pub use tls::{Tls, TlsError};

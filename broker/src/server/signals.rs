@@ -1,10 +1,12 @@
-//! SIGTERM and SIGINT: the first drains, the second ends the process at once.
+//! SIGTERM and SIGINT: the first drains, the second ends the process at once. SIGHUP: the configuration is read again.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info, warn};
+
+use super::{Reloaded, Reloader};
 
 /// Exit code after a second signal: as shells have it for SIGINT.
 const CUT_SHORT: i32 = 130;
@@ -25,6 +27,36 @@ pub fn drain_on_signal(stop: CancellationToken) -> io::Result<()> {
         std::process::exit(CUT_SHORT);
     });
     Ok(())
+}
+
+/// Hears SIGHUP from now on: without it the signal would end the process.
+///
+/// # Errors
+/// When the operating system does not let us listen for signals.
+pub fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// Reads the configuration again at each SIGHUP, one after the other, until the token is cancelled.
+pub async fn reload_on(mut hangups: Signal, reloader: Reloader, stop: CancellationToken) {
+    let reloader = Arc::new(reloader);
+    loop {
+        tokio::select! {
+            _ = hangups.recv() => {}
+            () = stop.cancelled() => return,
+        }
+        let reading = Arc::clone(&reloader);
+        match tokio::task::spawn_blocking(move || reading.reload()).await {
+            Ok(Ok(Reloaded { applied, restart })) => {
+                info!(changed = applied.join(", "), "SIGHUP: the configuration was read again, and secrets with it");
+                if !restart.is_empty() {
+                    warn!(keys = restart.join(", "), "these changed as well, and take effect with the next start");
+                }
+            }
+            Ok(Err(problem)) => error!(%problem, "SIGHUP: the configuration is wrong; nothing was changed"),
+            Err(error) => error!(%error, "SIGHUP: reading the configuration was given up; nothing was changed"),
+        }
+    }
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {

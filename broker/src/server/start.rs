@@ -17,7 +17,7 @@ use crate::{
     config::Setup,
     entropy::Entropy,
     grpc,
-    ingress::{self, Edge},
+    ingress::{self, Edge, LiveSources},
     metrics::{self, Exposition, Histogram},
 };
 
@@ -32,22 +32,33 @@ pub enum StartError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+/// A broker that was opened, and what it is served and changed with.
+#[derive(Debug)]
+pub struct Opened {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// What each listener serves.
+    pub routes: Routes,
+    /// Its sources.
+    pub sources: LiveSources,
+}
+
 /// Opens a broker on a store, and says what each listener serves. `syncs` is where the store notes how long its disk takes.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogram>) -> Result<(Arc<Broker>, Routes), StartError> {
+pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogram>) -> Result<Opened, StartError> {
     let Setup { config, schemas, sources, authority, .. } = setup;
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
-    let settings = Settings::of(&config);
+    let (settings, sources) = (Settings::of(&config), LiveSources::new(sources));
     let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), Arc::new(schemas), settings).await?;
     let agents = grpc::agent_routes(&broker).add_service(reflection(&grpc::AGENT_SERVICES)?).into_axum_router();
     let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection(&grpc::ADMIN_SERVICES)?).into_axum_router();
     let admin = admin.merge(metrics::router(Exposition { broker: Arc::clone(&broker), sources: sources.clone(), syncs }));
-    let edge = ingress::router(Edge { store, clock, entropy, sources });
+    let edge = ingress::router(Edge { store, clock, entropy, sources: sources.clone() });
     // Everything that is served there, whatever it is, is behind the guard.
     let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority));
-    Ok((broker, Routes { edge, agents, admin }))
+    Ok(Opened { broker, routes: Routes { edge, agents, admin }, sources })
 }
 
 /// Lists these services beside health and itself: what the listener serves, and no more.

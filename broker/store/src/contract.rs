@@ -36,6 +36,7 @@ use tokio::sync::watch;
 use crate::{
     error::{AppendError, ClaimError, CommitError, ReadError},
     event::{NewEvent, StoredEvent},
+    upkeep::Upkeep,
 };
 
 /// A boxed future, so that the engine can be chosen at start.
@@ -98,6 +99,11 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// The state of the disk and of the log, as of now.
     fn disk(&self) -> DiskState;
+
+    /// What can be verified and copied, if the engine keeps files on this machine.
+    fn upkeep(&self) -> Option<Arc<dyn Upkeep>> {
+        None
+    }
 }
 
 /// What became of one event of an append or a commit.

@@ -14,6 +14,7 @@
 //! | [`error`] | what can go wrong, one enum per operation |
 //! | [`limits`] | how large a write may be, checked alike by every implementation |
 //! | [`memory`] | a store in memory, whose disk outlives it: for tests, simulation and demonstrations |
+//! | [`upkeep`] | verifying a store, and copying it while it is in use |
 //! | `testing` | feature `testing`: the conformance suite, faulty stores, a disk whose power can be cut |
 
 pub mod contract;
@@ -24,12 +25,14 @@ pub mod limits;
 pub mod memory;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod upkeep;
 
 pub use contract::{
     Appended, BoxFuture, Claim, Claimed, Commit, DiskState, Duplicate, EventStore, Gap, GapCause, Micros, Offset, ReadBatch, ReadLimits,
     Row, RowChange, SegmentState, Selection, Table, TypeSet,
 };
-pub use embedded::{EmbeddedOptions, EmbeddedStore, ObserveSyncs, OpenError};
+pub use embedded::{EmbeddedOptions, EmbeddedStore, ObserveSyncs, OpenError, verify};
 pub use error::{AppendError, ClaimError, CommitError, ReadError};
 pub use event::{EventHead, HeadError, NewEvent, StoredEvent};
 pub use memory::{MemoryConfig, MemoryDisk, MemoryStore};
+pub use upkeep::{Backup, BackupFile, Finding, Upkeep, UpkeepError, Verified};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use waypost_broker::{grpc::admin_routes, ingress::Sources};
+use waypost_broker::{grpc::admin_routes, ingress::LiveSources};
 use waypost_proto::v1::{
     self, CreateSubscriptionRequest, EventRef, Filter, GetLineageRequest, LineageOutcome, ListSessionsRequest, OutcomeState, SessionLimits,
     SubscribeRequest, SubscriptionSpec, UpdateSubscriptionRequest, get_lineage_request::Story,
@@ -56,7 +56,7 @@ async fn a_session_is_shown_with_what_it_holds() {
     let mut agent = world.agent().await;
     let limits = SessionLimits { max_outstanding: Some(2), ..SessionLimits::default() };
     let mut stream = agent.subscribe(SubscribeRequest { session_limits: Some(limits), ..to("work") }).await;
-    let mut admin = SessionAdminServiceClient::new(world.channel(admin_routes(&world.broker, Sources::default())).await);
+    let mut admin = SessionAdminServiceClient::new(world.channel(admin_routes(&world.broker, LiveSources::default())).await);
     let mut shown = async || admin.list_sessions(ListSessionsRequest::default()).await.unwrap().into_inner().sessions.remove(0);
     let idle = shown().await;
     assert_eq!((idle.outstanding, idle.outstanding_bytes, idle.oldest_delivery_at), (0, 0, None));

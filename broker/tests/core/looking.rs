@@ -9,7 +9,7 @@ use waypost_broker::{
     config,
     entropy::Entropy,
     grpc::admin_routes,
-    ingress::{Edge, Sources, router},
+    ingress::{Edge, LiveSources, router},
 };
 use waypost_proto::v1::{
     self, DiscardDeadLettersRequest, GetQuarantinedWebhookRequest, GetSchemaRequest, GetSourceRequest, ListDeadLettersRequest,
@@ -124,7 +124,7 @@ async fn a_discarded_dead_letter_is_gone_and_discarding_again_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_type_is_shown_with_what_it_requires() {
     let world = World::new().await;
-    let mut admin = SchemaAdminServiceClient::new(world.channel(admin_routes(&world.broker, Sources::default())).await);
+    let mut admin = SchemaAdminServiceClient::new(world.channel(admin_routes(&world.broker, LiveSources::default())).await);
     let list = ListSchemasRequest { name_prefix: "github.v1.".into(), ..ListSchemasRequest::default() };
     let names: Vec<_> = admin.list_schemas(list).await.unwrap().into_inner().schemas.into_iter().map(|schema| schema.name).collect();
     assert!(names.contains(&"github.v1.IssueChanged".to_owned()), "{names:?}");
@@ -136,9 +136,9 @@ async fn a_type_is_shown_with_what_it_requires() {
 }
 
 /// A source that keeps what it cannot read.
-fn sources() -> Sources {
+fn sources() -> LiveSources {
     let text = "[sources.tool]\nverify = 'none'\non_undecodable = 'quarantine'";
-    config::parse(text, Path::new("")).unwrap_or_else(|wrong| panic!("{wrong:?}")).sources
+    LiveSources::new(config::parse(text, Path::new("")).unwrap_or_else(|wrong| panic!("{wrong:?}")).sources)
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use waypost_broker::{
     clock::Clock,
     entropy::Entropy,
     grpc::{admin_routes, agent_routes},
-    ingress::Sources,
+    ingress::LiveSources,
     publisher::PublishRules,
     registry::RegistryLimits,
     retention::RetentionRules,
@@ -100,11 +100,11 @@ impl World {
     }
 
     pub(crate) async fn subscriptions(&self) -> SubscriptionAdminServiceClient<Channel> {
-        SubscriptionAdminServiceClient::new(self.channel(admin_routes(&self.broker, Sources::default())).await)
+        SubscriptionAdminServiceClient::new(self.channel(admin_routes(&self.broker, LiveSources::default())).await)
     }
 
     pub(crate) async fn dead_letters(&self) -> DeadLetterAdminServiceClient<Channel> {
-        DeadLetterAdminServiceClient::new(self.channel(admin_routes(&self.broker, Sources::default())).await)
+        DeadLetterAdminServiceClient::new(self.channel(admin_routes(&self.broker, LiveSources::default())).await)
     }
 }
 

@@ -30,7 +30,7 @@ use tower::ServiceExt;
 use waypost_proto::wire;
 use waypost_store::{EventStore, MemoryConfig, MemoryStore, ReadLimits, Selection, StoredEvent};
 
-use super::{Edge, Source, Sources, router};
+use super::{Edge, LiveSources, Source, Sources, router};
 use crate::{
     clock::Clock,
     config::{Findings, SourceConfig, SourceContext, Span, parse},
@@ -90,7 +90,7 @@ impl Harness {
         let sources = Sources::new(built).unwrap();
         let clock = Clock::starting_at(NOW);
         let entropy = Arc::new(Entropy::seeded(1));
-        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: sources.clone() };
+        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: LiveSources::new(sources.clone()) };
         Self { router: router(edge), store, sources, clock, _secrets: secrets }
     }
 

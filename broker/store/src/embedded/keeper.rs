@@ -183,7 +183,7 @@ impl Keeper {
         for segment in going {
             let (name, bytes) = (segment_name(segment.summary.id), segment.bytes);
             // A reader may still hold the file: then its bytes must stay what they are.
-            let is_free = Arc::strong_count(&segment) == 1 && bytes == whole;
+            let is_free = Arc::strong_count(&segment) == 1 && Arc::strong_count(&segment.file) == 1 && bytes == whole;
             if is_free && lock(&shared.spares).len() + spares.len() < shared.options.spare_segments {
                 let spare = format!("{:016x}.spare", shared.number());
                 disk.rename(&name, &spare)?;

@@ -18,6 +18,7 @@
 
 pub mod disk;
 
+mod backup;
 mod begin;
 mod cache;
 mod check;
@@ -50,11 +51,14 @@ mod segment;
 mod store;
 mod table_file;
 mod tables;
+mod verify;
+mod verify_tables;
 mod view;
 mod wire;
 mod writer;
 
 pub use options::{EmbeddedOptions, ObserveSyncs, OpenError};
 pub use store::EmbeddedStore;
+pub use verify::verify;
 #[cfg(test)]
 mod tests;

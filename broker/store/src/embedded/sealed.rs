@@ -40,6 +40,20 @@ enum Part {
     Run,
 }
 
+/// Every section, by its number, and what people call it.
+const PARTS: [(Part, &str); SECTIONS] = [
+    (Part::Frames, "frames"),
+    (Part::FrameFences, "fences of frames"),
+    (Part::Ids, "ids"),
+    (Part::IdFences, "fences of ids"),
+    (Part::IdKeys, "keys of ids"),
+    (Part::Correlations, "correlations"),
+    (Part::CorrelationFences, "fences of correlations"),
+    (Part::Postings, "postings"),
+    (Part::Types, "types"),
+    (Part::Run, "run of ids"),
+];
+
 /// Bytes of an entry behind its key.
 const FRAME_ENTRY: usize = 8 + 8 + 8 + 1;
 const ID_ENTRY: usize = 8 + 16 + 8 + 8 + 8;
@@ -242,6 +256,25 @@ impl SealedIndex {
     /// The ids of this segment and of older ones.
     pub(super) fn run(&self) -> Result<Run, LookupError> {
         Run::decode(&self.section(Part::Run).read(&*self.file)?).ok_or(LookupError::Damaged)
+    }
+
+    /// The sections whose checksum does not hold: where each is, and what it is called.
+    pub(super) fn damaged_parts(&self) -> io::Result<Vec<(u64, &'static str)>> {
+        let mut damaged = Vec::new();
+        for (part, name) in PARTS {
+            let section = self.section(part);
+            match section.read(&*self.file) {
+                Ok(_) => {}
+                Err(LookupError::Damaged) => damaged.push((section.at, name)),
+                Err(LookupError::Disk(error)) => return Err(error),
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// The file itself, to be copied.
+    pub(super) fn file(&self) -> &Arc<dyn DiskFile> {
+        &self.file
     }
 
     /// Bytes of the file.

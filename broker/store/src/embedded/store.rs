@@ -30,11 +30,13 @@ use super::{
 };
 use crate::{
     contract::{
-        Appended, BoxFuture, Claim, Claimed, Commit, DiskState, EventStore, Micros, Offset, ReadBatch, ReadLimits, Row, Selection, Table,
+        Appended, BoxFuture, Claim, Claimed, Commit, DiskState, EventStore, Micros, Offset, ReadBatch, ReadLimits, Row, RowChange,
+        Selection, Table,
     },
     error::{AppendError, ClaimError, CommitError, ReadError},
     event::NewEvent,
     limits,
+    upkeep::{Backup, Finding, Upkeep, UpkeepError, Verified},
 };
 
 const CLOSED: &str = "the store is closed";
@@ -213,6 +215,20 @@ impl EventStore for EmbeddedStore {
 
     fn disk(&self) -> DiskState {
         self.shared.state()
+    }
+
+    fn upkeep(&self) -> Option<Arc<dyn Upkeep>> {
+        Some(self.shared.clone())
+    }
+}
+
+impl Upkeep for Shared {
+    fn verify(&self, tell: &mut dyn FnMut(Finding)) -> Result<Verified, UpkeepError> {
+        self.verify_live(tell)
+    }
+
+    fn backup(&self, changes: Vec<RowChange>) -> Result<Backup, UpkeepError> {
+        self.hold(changes)
     }
 }
 

@@ -18,6 +18,9 @@ use crate::contract::Offset;
 const VERSION: i64 = 1;
 const BLOB_VERSION: u8 = 1;
 
+/// How long one user of the file waits for another.
+pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Pages that SQLite's own log may have before it is moved into the file.
 pub(super) const LOG_PAGES: usize = 256;
 
@@ -74,7 +77,7 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
 /// Opens the file, and makes it if it is not there.
 pub(super) fn connect(path: &Path) -> rusqlite::Result<(Connection, Watermark)> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.busy_timeout(PATIENCE)?;
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES.to_string())?;

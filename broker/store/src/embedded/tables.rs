@@ -12,6 +12,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,7 +23,8 @@ use super::{
     layer::{Layer, OwnerChange},
     salvage::{Salvaged, salvage, take_name},
     table_file::{
-        LOG_PAGES, Watermark, check, checkpoint, connect, damaged, fold_layer, is_damage, is_salvaged, read_watermark, split, unseal,
+        LOG_PAGES, PATIENCE, Watermark, check, checkpoint, connect, damaged, fold_layer, is_damage, is_salvaged, read_watermark, split,
+        unseal,
     },
     wire::Cursor,
 };
@@ -30,6 +32,9 @@ use crate::contract::{Offset, Row, Table};
 
 /// The name of the file. SQLite adds its own beside it.
 pub(super) const FILE: &str = "tables.db";
+
+/// How long a checkpoint waits for readers.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Up to this size, opening looks at every page.
 const CHECKED_BYTES: u64 = 32 << 20;
@@ -218,8 +223,13 @@ impl Tables {
     }
 
     /// Moves what is folded from SQLite's log into its file, so that a segment may go: a damaged log would take folded frames with it.
+    /// Somebody who reads for long (a backup, a verification) is waited for no longer than folding can do without.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
-        checkpoint(&lock(&self.writer))
+        let writer = lock(&self.writer);
+        writer.busy_timeout(CHECKPOINT_PATIENCE)?;
+        let done = checkpoint(&writer);
+        writer.busy_timeout(PATIENCE)?;
+        done
     }
 
     /// The epochs of all owners.

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::{
     place::{copy_tables, options},
     script::{Acked, T0, event, run},
+    upkeep::verified,
 };
 use crate::{
     EmbeddedStore, OpenError,
@@ -18,12 +19,12 @@ use crate::{
 const SIZES: Sizes = Sizes { cap: 64 << 20, reserve: 1 << 20, segment_bytes: 64 << 10, dedup_ids: 100_000 };
 const ALL: ReadLimits = ReadLimits { events: 10_000, bytes: 64 << 20 };
 
-fn open(disk: &SimDisk, dir: &TempDir) -> Result<EmbeddedStore, OpenError> {
+pub(super) fn open(disk: &SimDisk, dir: &TempDir) -> Result<EmbeddedStore, OpenError> {
     EmbeddedStore::open_on(Arc::new(disk.clone()), options(dir.path(), SIZES))
 }
 
 /// A store after a run of the script, closed.
-async fn written() -> (SimDisk, TempDir, Acked) {
+pub(super) async fn written() -> (SimDisk, TempDir, Acked) {
     let (disk, dir, mut acked) = (SimDisk::new(1), TempDir::new().unwrap(), Acked::default());
     run(&open(&disk, &dir).unwrap(), &mut acked).await;
     assert_eq!(acked.refused, 0);
@@ -41,6 +42,7 @@ fn files(disk: &SimDisk) -> Vec<(String, u64)> {
 async fn look(disk: &SimDisk, dir: &TempDir, acked: &Acked, what: &str) -> (usize, u64) {
     let tables = TempDir::new().unwrap();
     copy_tables(dir.path(), tables.path());
+    let found = verified(disk, tables.path());
     let store = open(disk, &tables).unwrap_or_else(|error| panic!("{what}: {error}"));
     let prefix = Selection::Types(TypeSet { names: Vec::new(), prefixes: vec!["t.".into()] });
     let mut lost = 0;
@@ -62,6 +64,7 @@ async fn look(disk: &SimDisk, dir: &TempDir, acked: &Acked, what: &str) -> (usiz
     }
     let damage = store.disk().damage;
     assert!(lost == 0 || damage > 0, "{what}: {lost} events are gone, and no damage is counted");
+    assert!(damage == 0 || found > 0, "{what}: the store found damage {damage} times, and a verification before it none");
     let fresh = store.append(u64::MAX >> 1, vec![event("fresh", 10)]).await.unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(acked.events.values().all(|offset| *offset < fresh[0].offset), "{what}: an offset was given out twice");
     (lost, damage)

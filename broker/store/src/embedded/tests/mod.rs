@@ -9,3 +9,4 @@ mod power;
 mod script;
 mod tables;
 mod trouble;
+mod upkeep;

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::{
     place::options,
     script::{T0, event},
+    upkeep::verified,
 };
 use crate::{
     Commit, EmbeddedStore, Row, RowChange, Table,
@@ -131,8 +132,10 @@ async fn p14_a_flipped_bit_in_any_page_of_the_tables_is_reported_and_repaired() 
             let at = page * 4096 + place;
             let copy = damaged_copy(dir.path(), |bytes| bytes[at] ^= 1 << (at % 8));
             let what = format!("a bit of page {page} at {place}");
+            let told = verified(&disk.power_cut(1), copy.path());
             let store = open(&disk.power_cut(1), copy.path());
             let found = content(&store).await;
+            assert!(store.disk().damage == 0 || told > 0, "{what}: the store found damage, and a verification before it none");
             // The root of a tree costs what only the tables had in it; any other page costs what is on it.
             losses += compare(&found, &expected, store.disk().damage, &what);
             (flips, reports) = (flips + 1, reports + store.disk().damage);
@@ -148,8 +151,10 @@ async fn p14_tables_cut_short_are_reported_and_what_is_left_is_served() {
     let length = std::fs::metadata(dir.path().join(FILE)).unwrap().len();
     for at in [0, 1, 100, 4_095, 4_096, 9_000, length / 3, length / 2, length - 4_096, length - 1] {
         let copy = damaged_copy(dir.path(), |bytes| bytes.truncate(usize::try_from(at).unwrap()));
+        let told = verified(&disk.power_cut(1), copy.path());
         let store = open(&disk.power_cut(1), copy.path());
         let found = content(&store).await;
+        assert!(store.disk().damage == 0 || told > 0, "cut at {at}: the store found damage, and a verification before it none");
         compare(&found, &expected, store.disk().damage, &format!("cut at {at}"));
         // Repaired: the next opening has nothing to report.
         drop(store);

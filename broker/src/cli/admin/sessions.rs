@@ -1,0 +1,66 @@
+//! `waypost sessions`: which agents are connected, and what they hold.
+
+use waypost_proto::v1::{ListSessionsRequest, Session, session_admin_service_client::SessionAdminServiceClient};
+
+use super::call::{AdminArgs, Call, ListArgs, word};
+use crate::cli::{connection::refused, failure::Failure, table::Table, tail::time};
+
+/// What to do.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum SessionsCommand {
+    /// List the sessions that have a stream, and what they hold
+    #[command(after_help = "\
+A session that holds deliveries for long may hang: compare its oldest delivery with the ack deadline of its subscription.
+
+Examples:
+  waypost sessions list
+  waypost sessions list --subscription routing
+  waypost sessions list --json | jq -r .peerAddress")]
+    List {
+        /// Only of this subscription
+        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+        subscription: String,
+        /// How much.
+        #[command(flatten)]
+        list: ListArgs,
+    },
+}
+
+/// Does it.
+///
+/// # Errors
+/// What the broker refuses.
+pub async fn run(args: AdminArgs, command: SessionsCommand) -> Result<(), Failure> {
+    let call = Call::open(&args).await?;
+    let mut client = SessionAdminServiceClient::new(call.channel.clone());
+    let SessionsCommand::List { subscription, list } = command;
+    let page = async |size, page_token| {
+        let request = ListSessionsRequest { page_size: Some(size), page_token, subscription: subscription.clone() };
+        let page = client.list_sessions(request).await.map_err(refused)?.into_inner();
+        Ok((page.sessions, page.next_page_token))
+    };
+    call.list(&list, page, table).await
+}
+
+fn table(sessions: &[Session]) -> String {
+    if sessions.is_empty() {
+        return "no session is connected".to_owned();
+    }
+    let mut table =
+        Table::with_head(&["subscription", "session", "state", "client", "principal", "peer", "holds", "oldest delivery", "connected"]);
+    for session in sessions {
+        let room = session.limits.and_then(|limits| limits.max_outstanding).unwrap_or(0);
+        table.row([
+            session.subscription.clone(),
+            session.id.clone(),
+            word(session.state().as_str_name(), "SESSION_STATE"),
+            session.client.clone(),
+            session.principal.clone(),
+            session.peer_address.clone(),
+            format!("{} of {room}", session.outstanding),
+            time(session.oldest_delivery_at),
+            time(session.connected_at),
+        ]);
+    }
+    table.to_string()
+}

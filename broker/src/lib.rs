@@ -12,6 +12,7 @@
 //! | [`registry`] | every subscription, and who is woken by what |
 //! | [`dispatcher`] | the shell around the delivery machine, one task for each subscription in use |
 //! | [`grpc`] | the services |
+//! | [`page`] | the page in the browser |
 //! | [`retention`] | what goes, and when |
 //! | [`spec`], [`filter`], [`token`], [`dead_letters`] | rules, what matches, delivery tokens, what was set aside |
 //! | [`error`] | one table from what went wrong to gRPC and HTTP |
@@ -39,6 +40,7 @@ pub mod grpc;
 pub mod ingress;
 pub mod limits;
 pub mod metrics;
+pub mod page;
 pub mod publisher;
 pub mod registry;
 pub mod renewal;

@@ -126,3 +126,25 @@ pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(2);
 pub const INSPECT_WITHIN: Duration = Duration::from_secs(1);
 /// Subscriptions that one scrape of the metrics asks for, of those that were not loaded since the start: each is a commit.
 pub const LOADED_BY_A_SCRAPE: usize = 64;
+/// How often a page that is open is brought up to date, if something changed.
+pub const PAGE_LIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How many pages are kept up to date at a time; others are as they were when they were opened.
+pub const MAX_PAGE_VIEWERS: usize = 16;
+/// How often the end of the log is noted for the page.
+pub const PAGE_SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
+/// How many of these are kept: five minutes.
+pub const PAGE_SAMPLES: usize = 60;
+/// How many notes of what was done wait to be shown.
+pub const MAX_PAGE_NOTES: usize = 64;
+/// The most bytes of a form: the ids of a page of dead letters.
+pub const MAX_FORM_BYTES: usize = 64 * 1024;
+/// The items of a list in the browser.
+pub const PAGE_ROWS: u32 = 50;
+/// The subscriptions, and the latest events, of the overview.
+pub const PAGE_OVERVIEW_ROWS: u32 = 20;
+/// The events of a story that are shown at a time.
+pub const PAGE_STORY_EVENTS: u32 = 100;
+/// The most bytes that are shown of a payload.
+pub const MAX_SHOWN_PAYLOAD_BYTES: usize = 64 * 1024;
+/// The most bytes that are shown of each payload of a story.
+pub const MAX_SHOWN_STORY_PAYLOAD_BYTES: usize = 8 * 1024;

@@ -40,31 +40,33 @@ pub fn guarded(routes: Router, authority: Option<Arc<Authority>>) -> Router {
     }
 }
 
-async fn guard(State(authority): State<Arc<Authority>>, mut request: Request, next: Next) -> Response {
+async fn guard(State(authority): State<Arc<Authority>>, request: Request, next: Next) -> Response {
+    match admitted(&authority, request.headers(), &request) {
+        Ok(caller) => admit(caller, request, next).await,
+        Err(fault) => refuse(fault, &request),
+    }
+}
+
+/// Who makes a request with these credentials, if they may; a refusal is told.
+///
+/// # Errors
+/// As [`Authority::authenticate`] and [`Caller::may_call`].
+pub(crate) fn admitted(authority: &Authority, credentials: &HeaderMap, request: &Request) -> Result<Caller, Fault> {
     let need = table::need(request.uri().path());
     if need == Need::Nothing {
-        return next.run(request).await;
+        return Ok(Caller::Anybody);
     }
-    let caller = authority.authenticate(request.headers());
+    let caller = authority.authenticate(credentials);
     let admitted = caller.clone().and_then(|caller| caller.may_call(need).map(|()| caller));
-    let caller = match admitted {
-        Ok(caller) => caller,
-        Err(fault) => {
-            tell(&authority, &request, need, caller.ok(), &fault);
-            return refuse(fault, &request);
-        }
-    };
-    let grant = match &caller {
-        Caller::Known(grant) => Some(Arc::clone(grant)),
-        Caller::Anybody => None,
-    };
-    request.extensions_mut().insert(caller);
+    admitted.inspect_err(|fault| tell(authority, request, need, caller.ok(), fault))
+}
+
+/// Serves a caller who may.
+pub(crate) async fn admit(caller: Caller, mut request: Request, next: Next) -> Response {
+    let Caller::Known(grant) = caller else { return next.run(request).await };
+    request.extensions_mut().insert(Caller::Known(Arc::clone(&grant)));
     let is_grpc = is_grpc(&request);
-    let response = next.run(request).await;
-    match grant {
-        Some(grant) => response.map(|body| Body::new(Answer::new(body, grant, is_grpc))),
-        None => response,
-    }
+    next.run(request).await.map(|body| Body::new(Answer::new(body, grant, is_grpc)))
 }
 
 /// Who is known and tried to change something goes into the audit log; of everything else a part is enough.

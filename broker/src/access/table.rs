@@ -24,8 +24,9 @@ pub enum Need {
     Admin,
 }
 
-/// Calls, by the path of their requests. Those that are called often come first.
-pub const CALLS: [(&str, Need); 34] = [
+/// Calls and pages, by the path of their requests; a `*` at the end stands for the rest of one. Those that are called often come first, and those
+/// that are named before those that are meant as well.
+pub const CALLS: [(&str, Need); 49] = [
     ("/waypost.v1.AgentService/Settle", Need::Subscribe),
     ("/waypost.v1.AgentService/Publish", Need::Publish),
     ("/waypost.v1.AgentService/PublishStream", Need::Publish),
@@ -62,10 +63,46 @@ pub const CALLS: [(&str, Need); 34] = [
     ("/healthz", Need::Nothing),
     ("/readyz", Need::Nothing),
     ("/metrics", Need::Inspect),
+    ("/page/*", Need::Nothing),
+    ("/sign-in", Need::Nothing),
+    ("/sign-out", Need::Nothing),
+    ("/", Need::Inspect),
+    ("/live", Need::Inspect),
+    ("/subscriptions", Need::Inspect),
+    ("/subscriptions/*", Need::Inspect),
+    ("/sessions", Need::Inspect),
+    ("/dead-letters", Need::Inspect),
+    ("/dead-letters/redrive", Need::Admin),
+    ("/dead-letters/discard", Need::Admin),
+    ("/dead-letters/*", Need::Inspect),
+    ("/quarantine", Need::Inspect),
+    ("/quarantine/*", Need::Inspect),
+    // Whose stories these are is asked by GetLineage, which it calls.
+    ("/story", Need::Inspect),
 ];
 
 /// What the call of a path needs.
 #[must_use]
 pub fn need(path: &str) -> Need {
-    CALLS.iter().find(|(call, _)| *call == path).map_or(Need::Admin, |(_, need)| *need)
+    let fits = |call: &str| call.strip_suffix('*').map_or(call == path, |beginning| path.starts_with(beginning));
+    CALLS.iter().find(|(call, _)| fits(call)).map_or(Need::Admin, |(_, need)| *need)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_comes_before_what_is_meant_as_well() {
+        for (path, expected) in [
+            ("/", Need::Inspect),
+            ("/dead-letters/0-1", Need::Inspect),
+            ("/dead-letters/discard", Need::Admin),
+            ("/dead-letters-of-others", Need::Admin),
+            ("/page/style.css", Need::Nothing),
+            ("/anything", Need::Admin),
+        ] {
+            assert_eq!(need(path), expected, "{path}");
+        }
+    }
 }

@@ -127,7 +127,7 @@ impl fmt::Display for Started<'_> {
             [(edge, &secured.edge), (agents, &secured.agents), (admin, &secured.admin)].map(|(at, tls)| url(at, tls.is_some()));
         writeln!(f, "  edge    {edge}  (webhooks)")?;
         writeln!(f, "  agents  {agents}  (gRPC, gRPC-Web)")?;
-        writeln!(f, "  admin   {admin}  (gRPC, /metrics, /healthz, /readyz)")?;
+        writeln!(f, "  admin   {admin}  (page in the browser, gRPC, /metrics, /healthz, /readyz)")?;
         write!(f, "  store   {place}: {events}, {} of {} used, {health}", in_mib(self.disk.used), in_mib(self.disk.cap))?;
         match &self.setup.authority {
             Some(authority) => write!(f, "\n  access  {} tokens of {}", authority.count(), authority.path().display())?,

@@ -31,7 +31,7 @@ pub mod tls;
 pub use health::{Health, Readiness};
 pub use late::LateRouter;
 pub use listener::{BindError, Listener, Protocol};
-pub use origins::AllowedOrigins;
+pub use origins::{AllowedOrigins, OwnPages};
 pub use reload::{Reloaded, Reloader};
 pub use running::{Addresses, Listeners, Routes, Running};
 pub use start::{Opened, StartError, start};

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic_web::GrpcWebLayer;
 
-use super::{AllowedOrigins, BindError, Health, LateRouter, Listener, Protocol};
+use super::{AllowedOrigins, BindError, Health, LateRouter, Listener, OwnPages, Protocol};
 use crate::{config::Setup, limits};
 
 /// Three bound sockets.
@@ -59,12 +59,12 @@ impl Listeners {
             origins,
         };
         let pages = AllowedOrigins::new(&agents.allowed_origins);
-        let no_pages = AllowedOrigins::default();
+        let own_pages = AllowedOrigins::of_own_pages(OwnPages::of(setup.authority.is_some()));
         let certificates = setup.certificates.clone();
         let (edge_at, agents_at, admin_at) = (edge.listen.get(), agents.listen.get(), admin.listen.get());
         let webhooks = Listener::bind("edge.listen", edge_at, webhooks, edge.max_connections).await?;
         let agents = Listener::bind("agents.listen", agents_at, grpc(pages), agents.max_connections).await?;
-        let admin = Listener::bind("admin.listen", admin_at, grpc(no_pages), limits::MAX_ADMIN_CONNECTIONS).await?;
+        let admin = Listener::bind("admin.listen", admin_at, grpc(own_pages), limits::MAX_ADMIN_CONNECTIONS).await?;
         Ok(Self {
             edge: webhooks.secured(certificates.edge),
             agents: agents.secured(certificates.agents),

@@ -15,10 +15,11 @@ use crate::{
     broker::{Broker, BrokerError, Settings},
     clock::Clock,
     config::Setup,
-    entropy::Entropy,
+    entropy::{Entropy, NoEntropy},
     grpc,
     ingress::{self, Edge, LiveSources},
     metrics::{self, Exposition, Histogram},
+    page::{self, Pages},
 };
 
 /// Why a broker did not start.
@@ -30,6 +31,9 @@ pub enum StartError {
     /// The program's own descriptors are broken.
     #[error("reflection cannot be served: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The operating system has no random numbers.
+    #[error("no random numbers for the page in the browser: {0}")]
+    Random(#[from] NoEntropy),
 }
 
 /// A broker that was opened, and what it is served and changed with.
@@ -55,9 +59,10 @@ pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogra
     let agents = grpc::agent_routes(&broker).add_service(reflection(&grpc::AGENT_SERVICES)?).into_axum_router();
     let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection(&grpc::ADMIN_SERVICES)?).into_axum_router();
     let admin = admin.merge(metrics::router(Exposition { broker: Arc::clone(&broker), sources: sources.clone(), syncs }));
+    let page = page::router(Pages::new(&broker, sources.clone(), authority.clone())?);
     let edge = ingress::router(Edge { store, clock, entropy, sources: sources.clone() });
-    // Everything that is served there, whatever it is, is behind the guard.
-    let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority));
+    // Everything that is served there, whatever it is, is behind the guard; the page has a door of its own, with the same lock.
+    let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority).merge(page));
     Ok(Opened { broker, routes: Routes { edge, agents, admin }, sources })
 }
 

@@ -19,7 +19,8 @@ pub struct Config {
     pub agents: AgentsConfig,
     /// Where administrators connect.
     pub admin: AdminConfig,
-    /// Whom the listeners for agents and administrators let in.
+    /// Whom the listeners for agents and administrators let in. No key of it has a default.
+    #[serde(default)]
     pub auth: AuthConfig,
     /// What remembers the events.
     pub store: StoreConfig,

@@ -162,8 +162,8 @@ pub struct Inspection {
 impl Inspection {
     /// What a machine tells of itself.
     #[must_use]
-    pub fn of(machine: &Subscription, mut sessions: Vec<SessionInfo>, events: &[Offset]) -> Self {
-        let filters = machine.filters().map(|(_, begins, bytes)| (begins, reader::compile(bytes))).collect();
+    pub fn of(name: &str, machine: &Subscription, mut sessions: Vec<SessionInfo>, events: &[Offset]) -> Self {
+        let filters = machine.filters().map(|(_, begins, bytes)| (begins, reader::compile(name, bytes))).collect();
         let progress = events.iter().map(|&offset| machine.progress(offset)).collect();
         sessions.iter_mut().for_each(|session| session.holding = machine.holding(session.id));
         Self { status: machine.status(), floor: machine.floor(), filters, progress, sessions }

@@ -20,8 +20,9 @@ use super::Shared;
 use crate::{envelope, filter::Filter, limits, registry::Watch};
 
 /// Reads for one machine.
-#[derive(Default)]
 pub(super) struct Reader {
+    /// Of the subscription; for the log.
+    name: Arc<str>,
     standing: Option<Standing>,
     future: Option<BoxFuture<'static, ReadBatch>>,
     /// Compiled filters by number, as the machine has them.
@@ -50,6 +51,21 @@ struct Standing {
 }
 
 impl Reader {
+    /// Nothing is read yet.
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            standing: None,
+            future: None,
+            filters: BTreeMap::new(),
+            watch: None,
+            wake: Arc::default(),
+            armed: false,
+            bodies: VecDeque::new(),
+            losses: VecDeque::new(),
+        }
+    }
+
     /// The machine wants candidates.
     pub(super) fn ask(&mut self, shared: &Shared, machine: &Subscription, read: Read) {
         self.sync_filters(shared, machine);
@@ -116,9 +132,10 @@ impl Reader {
             self.armed = true;
             return;
         }
-        let (store, selection, from) = (Arc::clone(&shared.store), Arc::clone(&standing.selection), standing.cursor);
+        let (store, name) = (Arc::clone(&shared.store), Arc::clone(&self.name));
+        let (selection, from) = (Arc::clone(&standing.selection), standing.cursor);
         let limits = ReadLimits { events: standing.ask, bytes: limits::READ_BYTES };
-        self.future = Some(Box::pin(read(store, selection, from, limits)));
+        self.future = Some(Box::pin(read(store, name, selection, from, limits)));
     }
 
     fn answer(&mut self, batch: ReadBatch) -> Option<Input> {
@@ -170,7 +187,7 @@ impl Reader {
         for (number, _, bytes) in machine.filters() {
             let known = self.filters.get(&number).cloned();
             is_new |= known.is_none();
-            fresh.insert(number, known.unwrap_or_else(|| Arc::new(compile(bytes))));
+            fresh.insert(number, known.unwrap_or_else(|| Arc::new(compile(&self.name, bytes))));
         }
         if is_new || fresh.len() != self.filters.len() {
             self.filters = fresh;
@@ -181,21 +198,21 @@ impl Reader {
 
 /// A filter as the machine keeps it. It was checked before it got there; one that an older version took and this one does not would
 /// widen to the empty filter rather than lose events.
-pub(super) fn compile(bytes: &[u8]) -> Filter {
+pub(super) fn compile(name: &str, bytes: &[u8]) -> Filter {
     let filter = v1::Filter::decode(bytes).ok().and_then(|filter| Filter::compile(&filter).ok());
     filter.unwrap_or_else(|| {
-        tracing::error!("a stored filter is not valid any more; everything is delivered until it is updated");
+        tracing::error!(subscription = name, "a stored filter is not valid any more; everything is delivered until it is updated");
         Filter::everything()
     })
 }
 
 /// Reads until the store answers.
-async fn read(store: Arc<dyn EventStore>, selection: Arc<Selection>, from: Offset, limits: ReadLimits) -> ReadBatch {
+async fn read(store: Arc<dyn EventStore>, name: Arc<str>, selection: Arc<Selection>, from: Offset, limits: ReadLimits) -> ReadBatch {
     loop {
         match store.read(from, &selection, limits).await {
             Ok(batch) => return batch,
             Err(error) => {
-                tracing::warn!(%error, from, "reading for a subscription failed; trying again");
+                tracing::warn!(subscription = &*name, %error, from, "reading for a subscription failed; trying again");
                 sleep(limits::STORE_RETRY).await;
             }
         }
@@ -203,12 +220,12 @@ async fn read(store: Arc<dyn EventStore>, selection: Arc<Selection>, from: Offse
 }
 
 /// Reads one event until the store answers; `None` if it is gone.
-pub(super) async fn fetch(store: &dyn EventStore, offset: Offset) -> Option<StoredEvent> {
+pub(super) async fn fetch(store: &dyn EventStore, name: &str, offset: Offset) -> Option<StoredEvent> {
     loop {
         match store.read(offset, &Selection::All, ReadLimits { events: 1, bytes: 1 }).await {
             Ok(batch) => return batch.events.into_iter().next().filter(|event| event.offset == offset),
             Err(error) => {
-                tracing::warn!(%error, offset, "reading an event again failed; trying again");
+                tracing::warn!(subscription = name, %error, offset, "reading an event again failed; trying again");
                 sleep(limits::STORE_RETRY).await;
             }
         }

@@ -11,7 +11,6 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
 };
-use tracing::Instrument;
 use waypost_delivery::{Subscription, Time};
 use waypost_store::{BoxFuture, ReadError, Table};
 
@@ -29,9 +28,7 @@ use crate::{
 /// Starts the task of a subscription.
 pub(crate) fn start(shared: Arc<Shared>, handle: Arc<Handle>, core: Option<Box<Core>>, commands: mpsc::Receiver<Command>) {
     let tasks = shared.tasks.clone();
-    // So that every line of it says whose it is.
-    let span = tracing::error_span!("dispatcher", subscription = &*handle.name);
-    tasks.spawn(live(shared, handle, core, commands).instrument(span));
+    tasks.spawn(live(shared, handle, core, commands));
 }
 
 /// Why a dispatcher stopped.

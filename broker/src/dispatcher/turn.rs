@@ -9,8 +9,8 @@ use std::{
 
 use tokio::time::sleep;
 use waypost_delivery::{
-    Commit, CommitPlan, Deliver, Input, NotDone, Output, Outputs, Record, Refusal, RevokeReason, SessionId, StreamId, Subscription, Time,
-    Token,
+    Commit, CommitPlan, Deliver, Input, NotDone, Offset, Output, Outputs, Record, Refusal, RevokeReason, SessionId, StreamId, Subscription,
+    Time, Token,
 };
 use waypost_proto::{
     v1::{self, ErrorReason},
@@ -81,6 +81,7 @@ impl Dispatcher {
         defect::infect(&mut machine);
         let mint = TokenMint::new(shared.tokens.clone());
         let draining = shared.is_draining();
+        let reader = Reader::new(Arc::clone(&handle.name));
         Self {
             shared,
             handle,
@@ -88,7 +89,7 @@ impl Dispatcher {
             claim,
             sessions: Sessions::default(),
             requests: Requests::default(),
-            reader: Reader::default(),
+            reader,
             writes: VecDeque::new(),
             writing: None,
             fetching: None,
@@ -177,12 +178,8 @@ impl Dispatcher {
         let info = self.requests.pending_info().filter(|_| changes_info).cloned();
         let last_session_at = self.handle.info().last_session_at;
         let info = info.map(|info| Box::new(Info { last_session_at, ..info }));
-        self.deleted_by(&plan);
+        self.deleted |= is_deletion(&plan);
         self.writes.push_back(Write::Plan { plan, outputs, info });
-    }
-
-    fn deleted_by(&mut self, plan: &CommitPlan) {
-        self.deleted |= is_deletion(plan);
     }
 
     fn note_late_ack(&mut self, offset: u64) {
@@ -253,11 +250,11 @@ impl Dispatcher {
         }
         let count = self.to_fetch.len().min(FETCH);
         let wanted: Vec<_> = self.to_fetch.drain(..count).filter(|deliver| self.awaited.contains_key(&deliver.token)).collect();
-        let (store, incarnation) = (Arc::clone(&self.shared.store), self.handle.incarnation);
+        let (store, handle) = (Arc::clone(&self.shared.store), Arc::clone(&self.handle));
         self.fetching = Some(Box::pin(async move {
             let mut found = Vec::with_capacity(wanted.len());
             for deliver in wanted {
-                let event = fetch(&*store, incarnation, &deliver).await;
+                let event = fetch(&*store, &handle, &deliver).await;
                 found.push((deliver, event));
             }
             found
@@ -339,7 +336,7 @@ impl Dispatcher {
                 });
             }
             Command::Inspect { events, reply } => {
-                let _ = reply.send(Inspection::of(&self.machine, self.sessions.infos(), &events));
+                let _ = reply.send(Inspection::of(&self.handle.name, &self.machine, self.sessions.infos(), &events));
             }
             Command::Gap { from, to } => {
                 self.reader.let_go(from, to);
@@ -404,23 +401,24 @@ fn is_deletion(plan: &CommitPlan) -> bool {
 }
 
 /// Of a redriven event the dead letter has the bytes; the log may have let them go.
-async fn fetch(store: &dyn EventStore, incarnation: u64, deliver: &Deliver) -> Option<StoredEvent> {
+async fn fetch(store: &dyn EventStore, handle: &Handle, deliver: &Deliver) -> Option<StoredEvent> {
     let offset = deliver.token.offset;
     if deliver.redriven
-        && let Some(event) = dead_letter(store, DeadLetterKey { incarnation, offset }).await
+        && let Some(event) = dead_letter(store, handle, offset).await
     {
         return Some(event);
     }
-    reader::fetch(store, offset).await
+    reader::fetch(store, &handle.name, offset).await
 }
 
 /// Reads the event of a dead letter until the store answers; `None` if it was not kept.
-async fn dead_letter(store: &dyn EventStore, key: DeadLetterKey) -> Option<StoredEvent> {
+async fn dead_letter(store: &dyn EventStore, handle: &Handle, offset: Offset) -> Option<StoredEvent> {
+    let key = DeadLetterKey { incarnation: handle.incarnation, offset };
     loop {
         match dead_letters::find(store, key).await {
             Ok(row) => return row.and_then(|row| row.event()),
             Err(error) => {
-                tracing::warn!(%error, offset = key.offset, "reading a dead letter failed; trying again");
+                tracing::warn!(subscription = &*handle.name, %error, offset, "reading a dead letter failed; trying again");
                 sleep(limits::STORE_RETRY).await;
             }
         }

@@ -191,7 +191,7 @@ impl Handle {
     /// As [`inspect`](Self::inspect).
     pub async fn inspect_events(self: &Arc<Self>, shared: &Arc<Shared>, events: &[Offset]) -> Result<dispatcher::Inspection, Fault> {
         if let Life::Parked(core) = &*self.life() {
-            return Ok(dispatcher::Inspection::of(&core.machine, Vec::new(), events));
+            return Ok(dispatcher::Inspection::of(&self.name, &core.machine, Vec::new(), events));
         }
         let (reply, answer) = oneshot::channel();
         self.send(shared, Command::Inspect { events: events.to_vec(), reply }).await?;

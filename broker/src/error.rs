@@ -113,6 +113,15 @@ impl Fault {
         )
     }
 
+    /// A subscription is stuck: the store did not give it what it needs.
+    #[must_use]
+    pub fn no_answer(name: &str) -> Self {
+        Self::new(
+            ErrorReason::OutcomeUnknown,
+            format!("subscription {name:?} does not answer; try again, and see the broker's log for why"),
+        )
+    }
+
     /// The store did not confirm.
     #[must_use]
     pub fn outcome_unknown() -> Self {

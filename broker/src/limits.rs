@@ -122,6 +122,8 @@ pub const QUARANTINE_SCAN_ROWS: usize = 32;
 pub const RETRY_AFTER_FULL: Duration = Duration::from_secs(30);
 /// How long a sender should wait when the store did not answer: until it reopened.
 pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(2);
+/// How long a subscription may take to say how it is doing. What waits for that holds up others: retention, creations, changes (P12).
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long one subscription may take to say how far it is with a story: another one must not wait for it.
 pub const INSPECT_WITHIN: Duration = Duration::from_secs(1);
 /// Subscriptions that one scrape of the metrics asks for, of those that were not loaded since the start: each is a commit.

@@ -40,7 +40,7 @@ pub enum Command {
         /// The events to look at in particular.
         events: Vec<Offset>,
         /// What is seen.
-        reply: oneshot::Sender<Inspection>,
+        reply: oneshot::Sender<Result<Inspection, Fault>>,
     },
     /// A span that retention lets go by the subscription's own policy.
     Gap {

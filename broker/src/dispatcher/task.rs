@@ -169,7 +169,10 @@ fn refuse(command: Command, fault: &Fault) {
         Command::Admin { reply, .. } => {
             let _ = reply.send(Err(fault.clone()));
         }
-        Command::Inspect { .. } | Command::Gap { .. } | Command::Seen | Command::Drain(_) | Command::Close => {}
+        Command::Inspect { reply, .. } => {
+            let _ = reply.send(Err(fault.clone()));
+        }
+        Command::Gap { .. } | Command::Seen | Command::Drain(_) | Command::Close => {}
     }
 }
 

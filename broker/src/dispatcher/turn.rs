@@ -336,7 +336,8 @@ impl Dispatcher {
                 });
             }
             Command::Inspect { events, reply } => {
-                let _ = reply.send(Inspection::of(&self.handle.name, &self.machine, self.sessions.infos(), &events));
+                let inspection = Inspection::of(&self.handle.name, &self.machine, self.sessions.infos(), &events);
+                let _ = reply.send(Ok(inspection));
             }
             Command::Gap { from, to } => {
                 self.reader.let_go(from, to);

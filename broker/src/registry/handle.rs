@@ -9,7 +9,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use waypost_delivery::Subscription;
 use waypost_proto::v1::{self, ErrorReason};
 use waypost_store::{Claim, Micros, Offset};
@@ -122,10 +125,15 @@ impl Handle {
         self.metrics.note(&status);
     }
 
-    /// Whether its machine was at hand once.
+    /// Whether its machine was at hand once, or there is none to wait for.
     #[must_use]
     pub fn was_loaded(&self) -> bool {
-        !matches!(*self.life(), Life::Cold)
+        match *self.life() {
+            Life::Cold => false,
+            // It may still be waiting for what the store has of it.
+            Life::Running(_) => self.metrics.level().is_some(),
+            Life::Parked(_) | Life::Failed(_) | Life::Deleted => true,
+        }
     }
 
     /// Whether it has a task.
@@ -170,8 +178,9 @@ impl Handle {
     /// Makes an administrative change and waits until it is durable.
     ///
     /// # Errors
-    /// Why nothing changed, or that it is not known whether it did.
+    /// Why nothing changed, or that it is not known whether it did. One that does not answer is not asked: nothing changed.
     pub async fn change(self: &Arc<Self>, shared: &Arc<Shared>, change: Change) -> Result<Vec<Offset>, Fault> {
+        self.inspect(shared).await?;
         let (reply, answer) = oneshot::channel();
         self.send(shared, Command::Admin { change, reply }).await?;
         answer.await.unwrap_or_else(|_| Err(Fault::outcome_unknown()))
@@ -180,7 +189,7 @@ impl Handle {
     /// How it is doing.
     ///
     /// # Errors
-    /// When it is gone, has failed, or cannot be loaded now.
+    /// When it is gone, has failed, or does not answer within [`limits::ANSWER_WITHIN`].
     pub async fn inspect(self: &Arc<Self>, shared: &Arc<Shared>) -> Result<dispatcher::Inspection, Fault> {
         self.inspect_events(shared, &[]).await
     }
@@ -194,8 +203,12 @@ impl Handle {
             return Ok(dispatcher::Inspection::of(&self.name, &core.machine, Vec::new(), events));
         }
         let (reply, answer) = oneshot::channel();
-        self.send(shared, Command::Inspect { events: events.to_vec(), reply }).await?;
-        answer.await.map_err(|_| Fault::outcome_unknown())
+        let command = Command::Inspect { events: events.to_vec(), reply };
+        let asked = async {
+            self.send(shared, command).await?;
+            answer.await.unwrap_or_else(|_| Err(Fault::outcome_unknown()))
+        };
+        timeout(limits::ANSWER_WITHIN, asked).await.unwrap_or_else(|_| Err(Fault::no_answer(&self.name)))
     }
 
     /// Tells its dispatcher, if there is one.

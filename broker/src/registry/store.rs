@@ -41,7 +41,8 @@ pub struct Registry {
     by_incarnation: DashMap<u64, Arc<Handle>>,
     /// Those without a name, by the session that made each.
     by_session: DashMap<SessionId, Arc<Handle>>,
-    /// Administrative changes go one at a time, and none while retention looks who needs what.
+    /// Administrative changes go one at a time, and none while retention looks who needs what. Whoever holds it waits for no subscription
+    /// that does not answer: the others are not to wait for that one, too (P12).
     changing: Mutex<()>,
 }
 
@@ -205,11 +206,17 @@ impl Registry {
     /// # Errors
     /// When there is one, the name or rules are not valid, there are too many, or the store refuses.
     pub async fn create(&self, name: &str, asked: &v1::SubscriptionSpec) -> Result<Arc<Handle>, Fault> {
+        self.check_absent(name).await?;
         let _changing = self.changing.lock().await;
-        if self.find(name).await?.is_some() {
-            return Err(Fault::new(ErrorReason::SubscriptionExists, format!("subscription {name:?} exists")));
-        }
+        self.check_absent(name).await?;
         self.create_now("name", name, asked).await
+    }
+
+    async fn check_absent(&self, name: &str) -> Result<(), Fault> {
+        match self.find(name).await? {
+            Some(_) => Err(Fault::new(ErrorReason::SubscriptionExists, format!("subscription {name:?} exists"))),
+            None => Ok(()),
+        }
     }
 
     /// `field` is what its name is called where it was asked for.
@@ -361,7 +368,7 @@ impl Registry {
     /// Ends a subscription.
     ///
     /// # Errors
-    /// When the store refuses.
+    /// When it does not answer, or the store refuses.
     pub async fn delete(&self, handle: &Arc<Handle>) -> Result<(), Fault> {
         let _changing = self.changing.lock().await;
         if handle.failure().is_some() {

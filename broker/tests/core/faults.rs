@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use tonic::Code;
+use waypost_broker::{broker::Settings, retention::RetentionRules};
 use waypost_proto::v1::{
     DeleteSubscriptionRequest, GetSubscriptionRequest, ListDeadLettersRequest, Nack, PauseSubscriptionRequest, RedriveDeadLettersRequest,
     Reject, SettlementStatus, SubscribeRequest, SubscriptionSpec, UpdateSubscriptionRequest, settlement::Action,
     subscribe_response::Response,
 };
-use waypost_store::testing::faulty::{Call, Fault};
+use waypost_store::{
+    MemoryConfig, MemoryDisk,
+    testing::faulty::{Call, Fault},
+};
 
-use crate::world::{World, ack, id, item, to};
+use crate::world::{World, ack, id, item, settings, to};
 
 const SESSION: &str = "0192b2e0-0000-7000-8000-000000000001";
 
@@ -224,6 +228,45 @@ async fn p12_an_agent_that_takes_nothing_costs_bounded_memory_and_slows_nobody()
     let leased = world.broker.registry.get("slow").unwrap().inspect(shared).await.unwrap().status.leased;
     assert!((1..4_000).contains(&leased), "the stream that takes nothing was handed {leased} of 4000 events");
     drop(stalled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_subscription_that_does_not_answer_holds_up_no_other() {
+    let settled = Duration::from_secs(1);
+    let settings = settings();
+    let world = World::on(
+        MemoryDisk::new(MemoryConfig::default()),
+        Settings { retention: RetentionRules { settled, ..settings.retention }, ..settings },
+    )
+    .await;
+    let mut agent = world.agent().await;
+    drop(agent.subscribe(to("stuck")).await);
+    agent.publish(&["a"]).await;
+    let world = world.restarted().await;
+    let hour = Fault::Slow { before: Duration::from_secs(3_600), after: Duration::ZERO };
+    world.faults.script(Call::Claim, [Some(hour)]);
+    let began = tokio::time::Instant::now();
+    // Somebody wants it away, and retention asks it what it needs, again and again.
+    let mut admin = world.subscriptions().await;
+    let delete = DeleteSubscriptionRequest { name: "stuck".into(), incarnation: String::new() };
+    let deleting = tokio::spawn(async move { admin.delete_subscription(delete).await });
+    while world.faults.counts().slow == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut agent = world.agent().await;
+    for round in 0..20 {
+        let (asked, name) = (tokio::time::Instant::now(), format!("other-{round}"));
+        let stream = agent.subscribe(to(&name)).await;
+        assert!(stream.opened.created);
+        assert!(asked.elapsed() < Duration::from_secs(12), "{name} waited {:?}", asked.elapsed());
+        let pause = PauseSubscriptionRequest { name, reason: "deploy".into() };
+        world.subscriptions().await.pause_subscription(pause).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(deleting.await.unwrap().unwrap_err().code(), Code::Unavailable);
+    assert!(agent.try_subscribe(to("stuck")).await.is_err_and(|status| status.message().contains("stuck")));
+    tokio::time::sleep_until(began + Duration::from_secs(3_602)).await;
+    assert!(!agent.subscribe(to("stuck")).await.opened.created);
 }
 
 #[tokio::test(start_paused = true)]

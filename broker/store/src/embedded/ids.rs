@@ -9,7 +9,7 @@ use std::{
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use super::wire::narrow;
+use super::{item::EventItem, wire::narrow};
 use crate::contract::{Micros, Offset};
 
 /// What is remembered of an event's id.
@@ -24,6 +24,17 @@ pub(super) struct IdEntry {
 }
 
 impl IdEntry {
+    /// Of an event that was read back.
+    pub(super) fn of(seed: Seed, offset: Offset, item: &EventItem, scratch: &mut Vec<u8>) -> Self {
+        Self {
+            hash: seed.id(item.head.source(), item.head.id(), scratch),
+            fingerprint: item.fingerprint,
+            offset,
+            accepted_at: item.accepted_at,
+            until: item.accepted_at.saturating_add(item.window),
+        }
+    }
+
     /// Whether later events of this id can be its duplicates.
     pub(super) fn is_remembered(&self) -> bool {
         self.until > self.accepted_at

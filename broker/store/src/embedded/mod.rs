@@ -49,6 +49,7 @@ mod sealed;
 mod sealing;
 mod segment;
 mod store;
+mod succession;
 mod table_file;
 mod tables;
 mod verify;

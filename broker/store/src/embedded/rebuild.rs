@@ -15,7 +15,6 @@ use super::{
     segment::{SegmentHeader, segment_name},
     tables::Tables,
     view::{Segment, Shared, lock},
-    writer::id_entry,
 };
 use crate::contract::Offset;
 
@@ -54,7 +53,7 @@ impl<'a> Rebuilt<'a> {
             tables.apply(changes_in(&frame), frame.header.sequence + 1, frame.header.next());
         }
         let (seed, scratch, ids) = (self.seed, &mut self.scratch, &mut self.ids);
-        let cached = CachedFrame::new(&frame, seed, |offset, item| ids.push(id_entry(seed, offset, item, scratch)));
+        let cached = CachedFrame::new(&frame, seed, |offset, item| ids.push(IdEntry::of(seed, offset, item, scratch)));
         self.index.add(position, &frame, &cached);
     }
 

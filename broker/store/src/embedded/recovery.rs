@@ -22,7 +22,7 @@ use super::{
     disk::Disk,
     frame::SECTOR,
     home::{Damage, Form, Home},
-    ids::Seed,
+    ids::{IdEntry, Seed},
     index::{Lookup, LookupError, Summary},
     inventory::{Found, Remembered, find_segments, remember, seed, spares},
     item::changes_in,
@@ -35,7 +35,6 @@ use super::{
     segment::{Active, index_name, read_bytes, segment_name},
     tables::{self, Tables},
     view::{Segment, Shared, View, Writing, torn_name},
-    writer::id_entry,
 };
 use crate::contract::{Micros, Offset};
 
@@ -281,7 +280,7 @@ impl Recovery {
         if let Some(frame) = carried {
             let (seed, mut scratch) = (self.seed, Vec::new());
             let cached = CachedFrame::new(&frame, seed, |offset, item| {
-                let entry = id_entry(seed, offset, item, &mut scratch);
+                let entry = IdEntry::of(seed, offset, item, &mut scratch);
                 if entry.is_remembered() {
                     dedup.insert(entry.accepted_at);
                 }

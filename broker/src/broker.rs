@@ -20,6 +20,7 @@ use crate::{
     schema::Schemas,
     spec::DeliverySettings,
     token::TokenKey,
+    trace::Tracer,
 };
 
 /// What an operator sets, as far as the broker itself is concerned.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub registry: RegistryLimits,
     /// How long things are kept.
     pub retention: RetentionRules,
+    /// Where spans go. Who starts the broker runs what sends them.
+    pub tracer: Tracer,
 }
 
 impl Settings {
@@ -56,6 +59,7 @@ impl Settings {
                 quarantine: config.retention.quarantine.get(),
                 interval: config.retention.interval.get(),
             },
+            tracer: Tracer::off(),
         }
     }
 }
@@ -140,6 +144,7 @@ impl Broker {
             tokens.clone(),
             Arc::clone(&schemas),
             settings.publish,
+            settings.tracer,
         ));
         let hub = TailHub::new();
         let shared = Shared::new(Arc::clone(&store), clock, tokens.clone(), Arc::clone(&publisher), Arc::clone(&hub), settings.delivery);

@@ -7,12 +7,19 @@
 //! - The fingerprint covers what the sender sent and nothing that is filled in here: sending again under one id is recognised (P7).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use prost::Message;
+use prost::{
+    Message,
+    encoding::{WireType, decode_key, decode_varint},
+};
 use waypost_proto::{full_name, v1::JsonPayload, v1::Lineage, wire};
 use waypost_store::{EventHead, Micros, NewEvent};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{entropy::Entropy, limits};
+use crate::{
+    entropy::Entropy,
+    limits,
+    trace::context::{TRACEPARENT, TRACESTATE},
+};
 
 /// What is wrong with an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +74,9 @@ pub fn seal(
     Ok(NewEvent { head, body: room.split().freeze(), fingerprint, dedup_window: identity.window })
 }
 
+/// What an event says of the trace that it belongs to. It differs each time that the same event is sent: it does not make it another.
+const OF_ITS_TRACE: [&str; 2] = [TRACEPARENT, TRACESTATE];
+
 /// A hash of an event as it was sent: its fields in the order of their numbers, each behind its length or a byte that says whether it is there,
 /// so that no two events read the same. The data, which may be large, goes in as its own hash and is not copied. All of it is kept with
 /// the event: what is hashed, and how, is frozen.
@@ -92,7 +102,7 @@ fn fingerprint(event: &wire::Event, sent: &mut BytesMut) -> u128 {
         put_text(sent, causation_id);
         sent.put_u32_le(*hops);
     }
-    for (name, value) in attributes {
+    for (name, value) in attributes.iter().filter(|(name, _)| !OF_ITS_TRACE.contains(&&***name)) {
         put_text(sent, name);
         put_text(sent, value);
     }
@@ -116,6 +126,42 @@ pub fn event(body: &Bytes) -> wire::EncodedEvent {
 #[must_use]
 pub fn event_bytes(body: &[u8]) -> u32 {
     split(body).and_then(|end| u32::try_from(end - 4).ok()).unwrap_or_default()
+}
+
+/// An extension attribute of a stored event, without decoding the rest of it.
+#[must_use]
+pub fn attribute<'a>(body: &'a [u8], name: &str) -> Option<&'a str> {
+    let event = body.get(4..split(body)?)?;
+    fields(event).filter(|(tag, _)| *tag == ATTRIBUTES).find_map(|(_, entry)| {
+        let text = |wanted| fields(entry).filter(|(tag, _)| *tag == wanted).last().map_or(&b""[..], |(_, text)| text);
+        (text(1) == name.as_bytes()).then(|| str::from_utf8(text(2)).ok()).flatten()
+    })
+}
+
+/// The number of `attributes` in event.proto; its entries have their name as 1 and their value as 2.
+const ATTRIBUTES: u32 = 9;
+
+/// The fields of an encoded message that have a length, with their numbers; up to where it is none.
+fn fields(message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    let mut rest = message;
+    std::iter::from_fn(move || {
+        loop {
+            let (tag, wire_type) = decode_key(&mut rest).ok()?;
+            let value = match wire_type {
+                WireType::LengthDelimited => {
+                    let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+                    let (value, after) = rest.split_at_checked(length)?;
+                    rest = after;
+                    return Some((tag, value));
+                }
+                WireType::Varint => decode_varint(&mut rest).ok().map(drop),
+                WireType::SixtyFourBit => rest.split_off(..8).map(drop),
+                WireType::ThirtyTwoBit => rest.split_off(..4).map(drop),
+                WireType::StartGroup | WireType::EndGroup => None,
+            };
+            value?;
+        }
+    })
 }
 
 /// The raw bytes that came with the event; empty if it was not a webhook.
@@ -303,6 +349,46 @@ mod tests {
         ];
         let all: std::collections::BTreeSet<_> = events.iter().map(|event| fingerprint(event, &mut BytesMut::new())).collect();
         assert_eq!(all.len(), events.len());
+    }
+
+    #[test]
+    fn p7_the_same_event_sent_again_in_another_trace_is_the_same() {
+        let traced = |traceparent: &str, state: &str| {
+            let attributes = [(TRACEPARENT, traceparent), (TRACESTATE, state), ("a", "b")];
+            let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            fingerprint(&wire::Event { attributes, ..minimal() }, &mut BytesMut::new())
+        };
+        let plain = wire::Event { attributes: [("a".to_owned(), "b".to_owned())].into(), ..minimal() };
+        assert_eq!(traced("one", "x"), traced("another", ""));
+        assert_eq!(traced("one", "x"), fingerprint(&plain, &mut BytesMut::new()));
+    }
+
+    #[test]
+    fn an_attribute_is_found_without_decoding_the_event() {
+        let attributes = [("traceparent", "here"), ("empty", ""), ("z", "é")];
+        let event = wire::Event {
+            data: Some(wire::Any { type_url: "t/x".into(), value: Bytes::from_static(b"\x4a\x02ab") }),
+            time: Some(timestamp(1)),
+            lineage: Some(Lineage { hops: 3, ..Lineage::default() }),
+            attributes: attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            ..minimal()
+        };
+        let body = seal(event, b"raw", IDENTITY, 1, &Entropy::seeded(1), &mut BytesMut::new()).unwrap().body;
+        for (name, value) in attributes {
+            assert_eq!(attribute(&body, name), Some(value));
+        }
+        assert_eq!(attribute(&body, "absent"), None);
+        for cut in 0..body.len() {
+            let _ = attribute(&body[..cut], "traceparent");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_looking_for_an_attribute_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64)) {
+            let length = u32::try_from(bytes.len()).unwrap().to_le_bytes();
+            let _ = attribute(&[&length[..], &bytes].concat(), "traceparent");
+        }
     }
 
     #[test]

@@ -59,6 +59,13 @@ impl Violation {
 }
 
 impl Fault {
+    /// The cause, as programs are told it.
+    #[must_use]
+    pub fn reason_name(&self) -> &'static str {
+        let name = self.reason.as_str_name();
+        name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+    }
+
     /// A fault without fields.
     #[must_use]
     pub fn new(reason: ErrorReason, message: impl Into<String>) -> Self {

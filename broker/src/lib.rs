@@ -21,6 +21,7 @@
 //! | [`config`] | what an operator may set |
 //! | [`envelope`] | an event as it is stored: checked, completed, encoded once |
 //! | [`metrics`] | what is counted and timed |
+//! | [`trace`] | what happened to one event, as OpenTelemetry spans |
 //! | [`schema`] | the registered message types, and what is checked against them |
 //! | [`ingress`] | the edge: a signed POST becomes a typed event |
 
@@ -50,3 +51,4 @@ pub mod server;
 pub mod spec;
 pub mod telemetry;
 pub mod token;
+pub mod trace;

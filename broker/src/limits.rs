@@ -150,3 +150,21 @@ pub const PAGE_STORY_EVENTS: u32 = 100;
 pub const MAX_SHOWN_PAYLOAD_BYTES: usize = 64 * 1024;
 /// The most bytes that are shown of each payload of a story.
 pub const MAX_SHOWN_STORY_PAYLOAD_BYTES: usize = 8 * 1024;
+/// The most bytes of a `tracestate` that is passed on, which is what others are bound to pass on at least.
+pub const MAX_TRACESTATE_BYTES: usize = 512;
+/// Finished spans that wait for the collector; beyond it they are dropped.
+pub const SPAN_QUEUE: usize = 8192;
+/// The most spans of one call to the collector.
+pub const SPANS_PER_EXPORT: usize = 512;
+/// How long a span waits for others to be sent with.
+pub const SPAN_DELAY: Duration = Duration::from_secs(1);
+/// How long the collector may take for one call.
+pub const SPAN_EXPORT: Duration = Duration::from_secs(10);
+/// How long it may take to connect to it.
+pub const SPAN_CONNECT: Duration = Duration::from_secs(5);
+/// How long the end of the broker waits for what is left of the spans.
+pub const SPAN_FLUSH: Duration = Duration::from_secs(2);
+/// How often it is told that spans are being lost.
+pub const SPAN_TROUBLE: Duration = Duration::from_secs(60);
+/// Spans a second of requests that were refused: anybody can make those, and they must not crowd out the others.
+pub const REFUSED_SPANS_PER_SECOND: u32 = 10;

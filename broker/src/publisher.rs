@@ -32,6 +32,7 @@ use crate::{
     metrics::PublishMetrics,
     schema::Schemas,
     token::TokenKey,
+    trace::{Emission, Incoming, Tracer, ids},
 };
 
 /// Who speaks in the broker's own events.
@@ -54,6 +55,7 @@ pub struct Cause {
     id: String,
     correlation_id: String,
     hops: u32,
+    trace: Option<Incoming>,
 }
 
 impl Cause {
@@ -65,7 +67,14 @@ impl Cause {
         let decoded = envelope::event(&event.body).decode_event();
         let decoded = decoded.map_err(|error| Fault::new(ErrorReason::DataCorrupted, format!("event {}: {error}", event.offset)))?;
         let lineage = decoded.lineage.unwrap_or_default();
-        Ok(Self { id: decoded.id, correlation_id: lineage.correlation_id, hops: lineage.hops })
+        let trace = Incoming::of_attributes(&decoded.attributes);
+        Ok(Self { id: decoded.id, correlation_id: lineage.correlation_id, hops: lineage.hops, trace })
+    }
+
+    /// What it led to comes from this span of its trace.
+    #[must_use]
+    pub fn within(self, span: u64) -> Self {
+        Self { trace: self.trace.map(|trace| trace.with_span(span)), ..self }
     }
 
     /// The id of the event.
@@ -95,6 +104,10 @@ pub struct Prepared {
     bytes: usize,
     /// One for each item; `None` for one that is in `events`.
     faults: Vec<Option<Fault>>,
+    /// The trace of the call.
+    call: Option<Incoming>,
+    /// Of the events whose trace is sampled.
+    emissions: Vec<Emission>,
 }
 
 impl Prepared {
@@ -102,7 +115,13 @@ impl Prepared {
     #[must_use]
     pub fn with_room(items: usize, bytes: usize) -> Self {
         let room = BytesMut::with_capacity(bytes + items * envelope::ADDED_BYTES);
-        Self { room, events: Vec::with_capacity(items), bytes: 0, faults: Vec::with_capacity(items) }
+        Self { room, events: Vec::with_capacity(items), faults: Vec::with_capacity(items), ..Self::default() }
+    }
+
+    /// Within the trace of a call, if it has one.
+    #[must_use]
+    pub fn in_trace(self, call: Option<Incoming>) -> Self {
+        Self { call, ..self }
     }
 
     /// How many items there are.
@@ -145,6 +164,8 @@ pub struct Publisher {
     rules: ArcSwap<PublishRules>,
     /// What is counted of it.
     pub metrics: PublishMetrics,
+    /// Where spans go.
+    pub tracer: Tracer,
 }
 
 impl Publisher {
@@ -157,8 +178,9 @@ impl Publisher {
         tokens: TokenKey,
         schemas: Arc<Schemas>,
         rules: PublishRules,
+        tracer: Tracer,
     ) -> Self {
-        Self { store, clock, entropy, tokens, schemas, rules: ArcSwap::from_pointee(rules), metrics: PublishMetrics::default() }
+        Self { store, clock, entropy, tokens, schemas, rules: ArcSwap::from_pointee(rules), metrics: PublishMetrics::default(), tracer }
     }
 
     /// How long an id is remembered, if there is room.
@@ -179,14 +201,19 @@ impl Publisher {
         self.set_rules(rules);
     }
 
-    /// Publishes items and answers each when it is durable.
+    /// Publishes items, in the trace of a call if it has one, and answers each when it is durable.
     ///
     /// Cancel safety: what was begun is finished; the outcome is then unknown to the caller.
     ///
     /// # Errors
     /// When the store takes nothing now. Some items may then be stored: publishing the same ids again is safe.
-    pub async fn publish(&self, caller: &Caller, items: Vec<wire::PublishItem>) -> Result<Vec<Result<Published, Fault>>, Fault> {
-        let mut prepared = Prepared::with_room(items.len(), items.iter().map(Message::encoded_len).sum());
+    pub async fn publish(
+        &self,
+        caller: &Caller,
+        call: Option<Incoming>,
+        items: Vec<wire::PublishItem>,
+    ) -> Result<Vec<Result<Published, Fault>>, Fault> {
+        let mut prepared = Prepared::with_room(items.len(), items.iter().map(Message::encoded_len).sum()).in_trace(call);
         for item in items {
             self.prepare(caller, item, &mut prepared).await;
         }
@@ -195,7 +222,7 @@ impl Publisher {
 
     /// Checks and seals one item. Waits only to look up a named cause.
     pub async fn prepare(&self, caller: &Caller, item: wire::PublishItem, prepared: &mut Prepared) {
-        let sealed = self.checked(caller, item, &mut prepared.room).await;
+        let sealed = self.checked(caller, item, prepared).await;
         if let Err(fault) = &sealed
             && fault.reason == ErrorReason::TooManyHops
         {
@@ -204,15 +231,31 @@ impl Publisher {
         prepared.push(sealed);
     }
 
-    async fn checked(&self, caller: &Caller, item: wire::PublishItem, room: &mut BytesMut) -> Result<NewEvent, Fault> {
+    async fn checked(&self, caller: &Caller, item: wire::PublishItem, prepared: &mut Prepared) -> Result<NewEvent, Fault> {
         let event = item.event.ok_or_else(|| Fault::invalid("event", "is required"))?;
         may_publish(caller, &event)?;
         caller.spend(self.clock.now(), 1)?;
-        if item.cause_token.is_empty() {
-            return self.seal(event, None, room);
-        }
-        let cause = self.cause(&item.cause_token).await?;
-        self.seal(event, Some(&cause), room)
+        let cause = if item.cause_token.is_empty() { None } else { Some(self.cause(&item.cause_token).await?) };
+        let Prepared { room, events, call, emissions, .. } = prepared;
+        let (sealed, emission) = self.seal_traced(event, call.as_ref(), cause.as_ref(), events.len(), room);
+        emissions.extend(emission);
+        sealed
+    }
+
+    /// The same as [`seal`](Self::seal), with a place in a trace, and a span if that is sampled. `index` is where it will be among the
+    /// events that are appended with it.
+    pub fn seal_traced(
+        &self,
+        mut event: wire::Event,
+        call: Option<&Incoming>,
+        cause: Option<&Cause>,
+        index: usize,
+        room: &mut BytesMut,
+    ) -> (Result<NewEvent, Fault>, Option<Emission>) {
+        let span = self.tracer.publishing(&mut event, call, cause.and_then(|cause| cause.trace.as_ref()));
+        let sealed = self.seal(event, cause, room);
+        let emission = self.tracer.checked(span, sealed.as_ref().map(|sealed| (&sealed.head, index)).map_err(Fault::reason_name));
+        (sealed, emission)
     }
 
     /// Appends what was prepared, in as many writes as it takes, and answers in its order.
@@ -220,17 +263,24 @@ impl Publisher {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub async fn append(&self, prepared: Prepared) -> Result<Vec<Result<Published, Fault>>, Fault> {
-        let Prepared { events, bytes, faults, .. } = prepared;
+        let Prepared { events, bytes, faults, emissions, .. } = prepared;
         let mut ids: Vec<_> = Vec::with_capacity(events.len());
         ids.extend(events.iter().map(|event| event.head.id().to_owned()));
         let mut appended = Vec::with_capacity(events.len());
         let refused = faults.len() - events.len();
         for batch in batches(events, bytes) {
             let now = self.clock.now();
-            appended.extend(self.store.append(now, batch).await?);
+            match self.store.append(now, batch).await {
+                Ok(places) => appended.extend(places),
+                Err(error) => {
+                    self.tracer.appended(emissions, Err("unavailable"));
+                    return Err(error.into());
+                }
+            }
             self.metrics.append.observe(self.clock.now().saturating_sub(now));
         }
         self.metrics.count(&appended, refused);
+        self.tracer.appended(emissions, Ok(&appended));
         let mut durable = ids.into_iter().zip(appended);
         let missing = || Fault::new(ErrorReason::DataCorrupted, "the store answered fewer events than it was given");
         Ok(faults
@@ -316,7 +366,7 @@ impl Publisher {
         let unknown = |text: String| Fault::fields(ErrorReason::CauseUnknown, vec![Violation::new("cause_token", text)]);
         let token = self.tokens.open(token).map_err(|error| unknown(error.to_string()))?;
         match self.event_at(token.offset).await? {
-            Some(event) => Cause::of(&event),
+            Some(event) => Ok(Cause::of(&event)?.within(ids::delivery(&token))),
             None => Err(unknown(format!("its event, at offset {}, is not kept any more", token.offset))),
         }
     }

@@ -19,3 +19,4 @@ mod stand;
 mod store;
 mod sweep;
 mod tls;
+mod traces;

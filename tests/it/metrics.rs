@@ -15,13 +15,13 @@ use waypost_proto::v1::{ListSourcesRequest, source_admin_service_client::SourceA
 use crate::stand::{SECRET, Stand, delay, soon};
 
 /// A scrape: each sample with its labels as they are written, and the text.
-struct Scrape {
+pub(crate) struct Scrape {
     samples: BTreeMap<String, f64>,
     text: String,
 }
 
 impl Scrape {
-    async fn of(stand: &Stand) -> Self {
+    pub(crate) async fn of(stand: &Stand) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
         let request = Request::get(format!("{}/metrics", stand.broker.admin)).body(Empty::new()).unwrap();
         let response = soon("the metrics", client.request(request)).await.unwrap();
@@ -36,7 +36,7 @@ impl Scrape {
     }
 
     #[track_caller]
-    fn get(&self, sample: &str) -> f64 {
+    pub(crate) fn get(&self, sample: &str) -> f64 {
         *self.samples.get(sample).unwrap_or_else(|| panic!("no {sample} in\n{}", self.text))
     }
 

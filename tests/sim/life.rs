@@ -20,6 +20,7 @@ use waypost_broker::{
     schema::Schemas,
     spec::DeliverySettings,
     token::TokenKey,
+    trace::Tracer,
 };
 use waypost_store::{
     EventStore, MemoryConfig, MemoryDisk, ReadLimits, Selection, Table,
@@ -68,6 +69,7 @@ fn settings() -> Settings {
             quarantine: Duration::from_secs(3_600),
             interval: Duration::from_secs(1),
         },
+        tracer: Tracer::off(),
     }
 }
 

@@ -5,5 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 pub mod authority;
+pub mod collector;
 pub mod process;
 pub mod webhook;

@@ -75,6 +75,7 @@ impl Broker {
             .args(["serve", "--config"])
             .arg(&config)
             .env_remove("WAYPOST_LOG")
+            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

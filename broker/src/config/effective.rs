@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::load::DEFAULTS;
+use super::{load::DEFAULTS, traces::endpoint_of_environment};
 use crate::telemetry::LEVEL_VARIABLE;
 
 /// Where a value comes from.
@@ -60,6 +60,9 @@ pub fn effective(text: &str, path: &Path) -> BTreeMap<String, Held> {
     gather(text, &mut keys, |at| Provenance::File { path: path.clone(), line: text[..at].matches('\n').count() + 1 });
     if let Ok(level) = env::var(LEVEL_VARIABLE) {
         keys.insert("log.level".to_owned(), Held { value: level.into(), from: Provenance::Environment(LEVEL_VARIABLE) });
+    }
+    if let Some((name, url)) = endpoint_of_environment() {
+        keys.insert("traces.endpoint".to_owned(), Held { value: url.into(), from: Provenance::Environment(name) });
     }
     keys
 }

@@ -21,6 +21,7 @@ mod setup;
 mod source;
 mod store;
 mod tls;
+mod traces;
 mod value;
 
 #[cfg(test)]
@@ -41,4 +42,5 @@ pub use setup::{Certificates, Setup};
 pub use source::{OnUndecodable, SourceConfig, SourceContext, Verify};
 pub use store::{Engine, RetentionConfig, StoreConfig};
 pub use tls::TlsConfig;
+pub use traces::TracesConfig;
 pub use value::{Address, InvalidValue, Secret, SecretError, SecretRef, Share, Size, Span};

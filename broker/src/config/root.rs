@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     AdminConfig, AgentsConfig, AuthConfig, DeliveryConfig, EdgeConfig, Findings, LimitsConfig, LogConfig, RetentionConfig, SchemasConfig,
-    SourceConfig, StoreConfig,
+    SourceConfig, StoreConfig, TracesConfig,
 };
 
 /// Everything that an operator may set.
@@ -37,6 +37,8 @@ pub struct Config {
     pub schemas: SchemasConfig,
     /// What the broker says about itself.
     pub log: LogConfig,
+    /// What it tells of each event.
+    pub traces: TracesConfig,
 }
 
 impl Config {

@@ -14,6 +14,7 @@ use crate::{
         Tls,
         tls::{HTTP_1_1, HTTP_2},
     },
+    trace::Collector,
 };
 
 /// What a broker starts with.
@@ -29,6 +30,8 @@ pub struct Setup {
     pub certificates: Certificates,
     /// Who knows the tokens, if there are any.
     pub authority: Option<Arc<Authority>>,
+    /// Where traces are sent, if they are.
+    pub collector: Option<Collector>,
 }
 
 /// The certificates of the listeners that have one.
@@ -66,6 +69,8 @@ impl Setup {
         config.check(findings);
         let certificates = Certificates::load(&config, base, findings);
         let authority = authority(&config, base, findings);
+        let mut collector = None;
+        findings.within("traces", |findings| collector = config.traces.build(base, &config.sources, findings));
         let folders: Vec<_> = config.schemas.folders.iter().map(|folder| base.join(folder)).collect();
         let schemas = match schemas {
             Some(schemas) => schemas.clone(),
@@ -74,7 +79,7 @@ impl Setup {
         let context = SourceContext { schemas: &schemas, edge: &config.edge, dedup_window: config.store.dedup_window, base };
         let ready: Vec<Option<Source>> = config.sources.iter().map(|(name, source)| source.build(name, context, findings)).collect();
         let sources = Sources::new(ready.into_iter().flatten()).map_err(|error| findings.wrong("sources", error)).ok()?;
-        Some(Self { config, schemas, sources, certificates, authority })
+        Some(Self { config, schemas, sources, certificates, authority, collector })
     }
 
     /// What is to be read again while the broker runs.

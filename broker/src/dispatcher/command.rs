@@ -14,7 +14,7 @@ use waypost_proto::v1;
 use waypost_store::{Micros, NewEvent, Offset};
 
 use super::{outbox::Outbox, reader};
-use crate::{error::Fault, filter::Filter, registry::Info};
+use crate::{error::Fault, filter::Filter, registry::Info, trace::Resumed};
 
 /// One question.
 #[derive(Debug)]
@@ -99,6 +99,8 @@ pub struct Connect {
     pub held: Vec<(Held, Bytes)>,
     /// Held tokens that are none of this subscription's.
     pub unknown: Vec<Bytes>,
+    /// Of the deliveries that the client holds, those whose trace is sampled.
+    pub resumed: Vec<Resumed>,
     /// Where its messages go.
     pub outbox: Arc<Outbox>,
     /// The answer, but for what only the dispatcher knows.

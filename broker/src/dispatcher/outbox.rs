@@ -66,6 +66,9 @@ impl Signals {
 /// The most bytes that the numbers, times, tags and lengths of a delivery take.
 const DELIVERY_NUMBERS: usize = 112;
 
+/// Tag and length of a traceparent, where there is one.
+const TRACEPARENT_NUMBERS: usize = 2;
+
 /// Deliveries that a message has room for from the start.
 const FIRST_ROOM: usize = 256;
 
@@ -141,7 +144,8 @@ impl Outbox {
 
 /// What a delivery takes in a message at the most, without encoding it: all that is not counted here are numbers.
 fn weight(delivery: &wire::Delivery) -> usize {
-    delivery.event.as_ref().map_or(0, |event| event.0.len()) + delivery.token.len() + DELIVERY_NUMBERS
+    let traceparent = if delivery.traceparent.is_empty() { 0 } else { delivery.traceparent.len() + TRACEPARENT_NUMBERS };
+    delivery.event.as_ref().map_or(0, |event| event.0.len()) + delivery.token.len() + traceparent + DELIVERY_NUMBERS
 }
 
 fn wake(mut state: MutexGuard<'_, State>) {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
-use waypost_delivery::{Action, Completion, RequestId, SettleOutcome, Settlement};
+use waypost_delivery::{Action, Completion, RequestId, SettleOutcome, Settlement, Token};
 use waypost_store::{NewEvent, Offset};
 
 use super::{SettleItem, Settled};
@@ -27,7 +27,7 @@ enum Request {
 
 #[derive(Debug)]
 struct Item {
-    offset: Offset,
+    token: Token,
     is_ack: bool,
     outputs: Vec<NewEvent>,
     settled: Option<Settled>,
@@ -42,7 +42,7 @@ impl Requests {
     pub(super) fn settle(&mut self, items: Vec<SettleItem>, reply: oneshot::Sender<Vec<Settled>>) -> (RequestId, Vec<Settlement>) {
         let split = |SettleItem { token, action, outputs }| {
             let is_ack = matches!(action, Action::Ack { .. });
-            (Settlement { token, action }, Item { offset: token.offset, is_ack, outputs, settled: None })
+            (Settlement { token, action }, Item { token, is_ack, outputs, settled: None })
         };
         let (settlements, items): (Vec<_>, Vec<_>) = items.into_iter().map(split).unzip();
         (self.add(Request::Settle { waiting: items.len(), items, reply }), settlements)
@@ -85,6 +85,14 @@ impl Requests {
         }
     }
 
+    /// Which delivery a settlement is about.
+    pub(super) fn token(&self, request: RequestId, index: usize) -> Option<Token> {
+        match self.open.get(&request) {
+            Some(Request::Settle { items, .. }) => items.get(index).map(|item| item.token),
+            _ => None,
+        }
+    }
+
     /// One settlement is known. Gives the offset back if it is a dead letter that was acked, to be noted there.
     pub(super) fn settled(&mut self, request: RequestId, index: usize, outcome: SettleOutcome) -> Option<Offset> {
         let Some(Request::Settle { waiting, items, .. }) = self.open.get_mut(&request) else { return None };
@@ -92,7 +100,7 @@ impl Requests {
         if outcome != SettleOutcome::OutputRefused || item.settled.is_none() {
             item.settled = Some(Settled::Outcome(outcome));
         }
-        let late = (item.is_ack && outcome == SettleOutcome::DeadLettered).then_some(item.offset);
+        let late = (item.is_ack && outcome == SettleOutcome::DeadLettered).then_some(item.token.offset);
         *waiting -= 1;
         if *waiting == 0
             && let Some(Request::Settle { items, reply, .. }) = self.open.remove(&request)

@@ -74,6 +74,10 @@ async fn live(shared: Arc<Shared>, handle: Arc<Handle>, mut core: Option<Box<Cor
             }
             Stopped::Deleted => return end_for_good(&handle, End::Deleted, commands, left).await,
             Stopped::Idle => {
+                // After the end of the broker they may go on.
+                if !dispatcher.draining {
+                    dispatcher.traced.all_given_back();
+                }
                 commands.close();
                 while let Some(command) = commands.recv().await {
                     left.push(command);

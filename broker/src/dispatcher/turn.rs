@@ -38,6 +38,7 @@ use crate::{
     metrics::Facts,
     registry::{Handle, Info},
     token::TokenMint,
+    trace::Deliveries,
 };
 
 /// How many events are read again at a time: each may have a mebibyte.
@@ -74,13 +75,14 @@ pub(super) struct Dispatcher {
     awaited: BTreeMap<Token, StreamId>,
     mint: TokenMint,
     sent: Sent,
+    pub(super) traced: Deliveries,
 }
 
 impl Dispatcher {
     pub(super) fn new(shared: Arc<Shared>, handle: Arc<Handle>, mut machine: Subscription, claim: Option<Claim>) -> Self {
         defect::infect(&mut machine);
         let mint = TokenMint::new(shared.tokens.clone());
-        let draining = shared.is_draining();
+        let (draining, traced) = (shared.is_draining(), Deliveries::of(&shared.publisher.tracer, &handle.name));
         let reader = Reader::new(Arc::clone(&handle.name));
         Self {
             shared,
@@ -104,6 +106,7 @@ impl Dispatcher {
             awaited: BTreeMap::new(),
             mint,
             sent: Sent::default(),
+            traced,
         }
     }
 
@@ -141,6 +144,7 @@ impl Dispatcher {
             Output::Read(read) => self.reader.ask(&self.shared, &self.machine, read),
             Output::Commit(plan) => self.commit(plan),
             Output::Opened { session, stream, adopted, dropped } => {
+                self.traced.adopted(&adopted);
                 if !self.sessions.opened(stream, &adopted, &dropped, self.machine.status().frontier, self.shared.clock.now()) {
                     self.gone(session, stream);
                 }
@@ -154,6 +158,11 @@ impl Dispatcher {
             }
             Output::Close { session, stream, reason } => self.sessions.close(session, stream, reason, &self.handle.name),
             Output::Settled { request, index, outcome } => {
+                if self.traced.is_watching()
+                    && let Some(token) = self.requests.token(request, index)
+                {
+                    self.traced.settled(&token, outcome);
+                }
                 if let Some(offset) = self.requests.settled(request, index, outcome) {
                     self.note_late_ack(offset);
                 }
@@ -168,6 +177,7 @@ impl Dispatcher {
     }
 
     fn commit(&mut self, plan: CommitPlan) {
+        self.traced.decided(&plan.records);
         if self.handle.is_ephemeral() && plan.completions.is_empty() {
             self.deleted |= is_deletion(&plan);
             self.handle.metrics.add(Facts::of(&plan.records));
@@ -231,6 +241,7 @@ impl Dispatcher {
 
     fn send(&mut self, deliver: &Deliver, event: &StoredEvent) {
         self.sent.note(&self.shared.clock, deliver, event);
+        let traceparent = self.traced.handed(deliver, event).unwrap_or_default();
         let delivery = wire::Delivery {
             token: self.mint.seal(&deliver.token),
             offset: event.offset,
@@ -240,6 +251,7 @@ impl Dispatcher {
             lease_expires_at: Some(convert::time(deliver.deadline)),
             redriven: deliver.redriven,
             event: Some(envelope::event(&event.body)),
+            traceparent,
         };
         self.sessions.gather(deliver.session, delivery);
     }
@@ -287,6 +299,7 @@ impl Dispatcher {
     }
 
     fn revoke(&mut self, session: SessionId, token: Token, reason: RevokeReason) {
+        self.traced.revoked(&token, reason);
         // What was never sent need not be taken back.
         if self.awaited.remove(&token).is_some() {
             return;
@@ -316,6 +329,9 @@ impl Dispatcher {
     pub(super) fn command(&mut self, command: Command) {
         match command {
             Command::Settle { settlements, reply } => {
+                if self.traced.is_watching() {
+                    settlements.iter().for_each(|item| self.traced.asked(&item.token, &item.action));
+                }
                 let (request, settlements) = self.requests.settle(settlements, reply);
                 self.input(Input::Settle { request, settlements });
             }
@@ -365,6 +381,7 @@ impl Dispatcher {
             let held = connect.held.iter().map(|(held, _)| *held).collect();
             connect.opened.spec = Some(self.handle.info().spec.proto().clone());
             connect.opened.paused = self.machine.status().paused;
+            self.traced.brought(std::mem::take(&mut connect.resumed));
             self.sessions.opening(connect);
             return self.input(Input::Connect { session, stream, limits, held });
         };

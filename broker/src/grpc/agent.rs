@@ -33,8 +33,8 @@ impl AgentService for Agent {
     type ReadEventsStream = read::ReadStream;
 
     async fn publish(&self, request: Request<wire::PublishRequest>) -> Result<Response<v1::PublishResponse>, Status> {
-        let caller = Caller::of(request.extensions());
-        Ok(Response::new(publish::publish(&self.broker, &caller, request.into_inner()).await?))
+        let (caller, call) = (Caller::of(request.extensions()), self.broker.publisher.tracer.of_call(request.metadata()));
+        Ok(Response::new(publish::publish(&self.broker, &caller, call, request.into_inner()).await?))
     }
 
     async fn publish_stream(&self, request: Request<Streaming<wire::PublishStreamRequest>>) -> Result<Response<PublishStream>, Status> {

@@ -2,11 +2,16 @@
 
 use waypost_proto::{v1, wire};
 
-use crate::{access::Caller, broker::Broker, error::Fault, limits, publisher::Published};
+use crate::{access::Caller, broker::Broker, error::Fault, limits, publisher::Published, trace::Incoming};
 
-pub(super) async fn publish(broker: &Broker, caller: &Caller, request: wire::PublishRequest) -> Result<v1::PublishResponse, Fault> {
+pub(super) async fn publish(
+    broker: &Broker,
+    caller: &Caller,
+    call: Option<Incoming>,
+    request: wire::PublishRequest,
+) -> Result<v1::PublishResponse, Fault> {
     check_count("items", request.items.len())?;
-    let results = broker.publisher.publish(caller, request.items).await?;
+    let results = broker.publisher.publish(caller, call, request.items).await?;
     Ok(v1::PublishResponse { results: results.into_iter().map(result).collect() })
 }
 

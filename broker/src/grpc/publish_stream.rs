@@ -159,6 +159,7 @@ impl PublishStream {
 
 /// Checks, seals and appends. When the store takes nothing, each event is refused so: the stream goes on.
 async fn append(broker: Arc<Broker>, caller: Caller, gathered: Gathered) -> Results {
+    // The stream's own trace is none of its events': it lasts as long as the agent does.
     let mut prepared = Prepared::with_room(gathered.items, gathered.bytes);
     for item in gathered.requests.into_iter().flat_map(|request| request.items) {
         broker.publisher.prepare(&caller, item, &mut prepared).await;

@@ -30,6 +30,7 @@ use crate::{
     limits,
     publisher::{Cause, check_output_bytes, may_publish, output_id},
     registry::Handle,
+    trace::{Emission, ids},
 };
 
 const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
@@ -38,8 +39,9 @@ pub(super) async fn settle(broker: &Broker, caller: &Caller, request: wire::Sett
     check_count("settlements", request.settlements.len())?;
     let mut results: Vec<Option<v1::SettleResult>> = Vec::with_capacity(request.settlements.len());
     let mut batches: BTreeMap<u64, Batch> = BTreeMap::new();
+    let mut emissions = Vec::new();
     for (index, settlement) in request.settlements.into_iter().enumerate() {
-        results.push(match check(broker, caller, settlement).await {
+        results.push(match check(broker, caller, (index, settlement), &mut emissions).await {
             Ok((handle, item)) => {
                 let batch = batches.entry(handle.incarnation).or_insert_with(|| Batch { handle, indexes: Vec::new(), items: Vec::new() });
                 batch.indexes.push(index);
@@ -68,7 +70,10 @@ pub(super) async fn settle(broker: &Broker, caller: &Caller, request: wire::Sett
             results[index] = Some(result(broker, settled, outputs).await);
         }
     }
-    Ok(v1::SettleResponse { results: results.into_iter().map(Option::unwrap_or_default).collect() })
+    let results: Vec<_> = results.into_iter().map(Option::unwrap_or_default).collect();
+    let is_done = |index: usize| results.get(index).is_some_and(|result| result.status() == Status::Done);
+    broker.publisher.tracer.appended(emissions.into_iter().filter(|emission| is_done(emission.index())), Ok(&[]));
+    Ok(v1::SettleResponse { results })
 }
 
 struct Batch {
@@ -84,8 +89,13 @@ fn output_names(outputs: &[NewEvent]) -> Names {
     outputs.iter().map(|event| (event.head.source().into(), event.head.id().to_owned())).collect()
 }
 
-/// Checks one settlement: the subscription to ask, and what.
-async fn check(broker: &Broker, caller: &Caller, settlement: wire::Settlement) -> Result<(Arc<Handle>, SettleItem), Box<v1::SettleResult>> {
+/// Checks one settlement: the subscription to ask, and what. The outputs whose trace is sampled go to `emissions`, with its index.
+async fn check(
+    broker: &Broker,
+    caller: &Caller,
+    (index, settlement): (usize, wire::Settlement),
+    emissions: &mut Vec<Emission>,
+) -> Result<(Arc<Handle>, SettleItem), Box<v1::SettleResult>> {
     let token = broker.tokens.open(&settlement.token).map_err(|error| refused(Status::UnknownToken, error.to_string()))?;
     let gone = || refused(Status::UnknownToken, "the subscription of the token is gone");
     let handle = broker.registry.by_incarnation(token.incarnation).ok_or_else(gone)?;
@@ -93,7 +103,7 @@ async fn check(broker: &Broker, caller: &Caller, settlement: wire::Settlement) -
     caller.may(&Act::Use { name }).map_err(denied)?;
     let (action, outputs) = match settlement.action {
         Some(wire::settlement::Action::Ack(ack)) => {
-            let outputs = seal_outputs(broker, caller, &token, ack.outputs).await?;
+            let outputs = seal_outputs(broker, caller, &token, (index, ack.outputs), emissions).await?;
             let output_bytes = check_output_bytes(&outputs).map_err(output_refused)?;
             (Action::Ack { outputs: u32::try_from(outputs.len()).unwrap_or(u32::MAX), output_bytes }, outputs)
         }
@@ -128,7 +138,8 @@ async fn seal_outputs(
     broker: &Broker,
     caller: &Caller,
     token: &Token,
-    outputs: Vec<wire::Event>,
+    (index, outputs): (usize, Vec<wire::Event>),
+    emissions: &mut Vec<Emission>,
 ) -> Result<Vec<NewEvent>, Box<v1::SettleResult>> {
     if outputs.is_empty() {
         return Ok(Vec::new());
@@ -142,7 +153,7 @@ async fn seal_outputs(
     }
     caller.spend(broker.clock.now(), outputs.len()).map_err(output_refused)?;
     let cause = match cause(broker, token).await {
-        Ok(Some(cause)) => cause,
+        Ok(Some(cause)) => cause.within(ids::settlement(token)),
         // What is not settled is kept, so this is: by whom, only its subscription could have told.
         Ok(None) => return Err(refused(Status::AlreadySettled, "the event was settled and is not kept any more; no output was published")),
         Err(fault) => return Err(unavailable(fault)),
@@ -156,7 +167,9 @@ async fn seal_outputs(
                 output_id(token.incarnation, token.offset, position)
             };
         }
-        sealed.push(broker.publisher.seal(output, Some(&cause), &mut room).map_err(|fault| output_refused(of_output(position, fault)))?);
+        let (output, emission) = broker.publisher.seal_traced(output, None, Some(&cause), index, &mut room);
+        sealed.push(output.map_err(|fault| output_refused(of_output(position, fault)))?);
+        emissions.extend(emission);
     }
     Ok(sealed)
 }

@@ -15,6 +15,7 @@ use crate::{
     filter::Filter,
     limits,
     registry::Handle,
+    trace::Resumed,
 };
 
 const MIB: u64 = 1 << 20;
@@ -79,7 +80,7 @@ async fn connect(broker: &Broker, handle: &Arc<Handle>, call: Call) -> Result<Su
         server_time: Some(timestamp(broker.clock.now())),
         paused: false,
     };
-    let (held, unknown) = held(broker, handle, &call.request.held_tokens).await?;
+    let HeldTokens { held, unknown, resumed } = held(broker, handle, &call.request.held_tokens).await?;
     let stream = shared.next_stream();
     let outbox = Outbox::new();
     let pulse = Pulse { interval: call.interval, tail: broker.store.tail(), frontier: Arc::clone(&handle.frontier), clock: broker.clock };
@@ -92,6 +93,7 @@ async fn connect(broker: &Broker, handle: &Arc<Handle>, call: Call) -> Result<Su
         limits: call.limits,
         held,
         unknown,
+        resumed,
         outbox,
         opened,
         client: call.request.client,
@@ -129,22 +131,31 @@ fn may_receive_asked(call: &Call, asked: &v1::SubscriptionSpec) -> Result<(), Fa
     call.by.caller().may(&Act::Receive { name: &call.request.subscription, filter: &filter })
 }
 
-type HeldTokens = (Vec<(Held, bytes::Bytes)>, Vec<bytes::Bytes>);
+#[derive(Default)]
+struct HeldTokens {
+    /// With what the machine must know of each event.
+    held: Vec<(Held, bytes::Bytes)>,
+    /// Those that are none of this subscription's.
+    unknown: Vec<bytes::Bytes>,
+    /// Those whose trace is sampled.
+    resumed: Vec<Resumed>,
+}
 
-/// What the client holds, with what the machine must know of each event; and the tokens that are none of this subscription's.
+/// What the client holds.
 async fn held(broker: &Broker, handle: &Handle, tokens: &[bytes::Bytes]) -> Result<HeldTokens, Fault> {
-    let (mut held, mut unknown) = (Vec::new(), Vec::new());
+    let HeldTokens { mut held, mut unknown, mut resumed } = HeldTokens::default();
     for bytes in tokens {
         match broker.tokens.open(bytes) {
             Ok(token) if token.incarnation == handle.incarnation => {
                 let event = broker.publisher.event_at(token.offset).await?;
+                resumed.extend(event.as_ref().and_then(|event| broker.publisher.tracer.resumed(token, event)));
                 let event = event.map_or(Candidate { offset: token.offset, bytes: 0, key: None }, |event| candidate(&event));
                 held.push((Held { token, event }, bytes.clone()));
             }
             _ => unknown.push(bytes.clone()),
         }
     }
-    Ok((held, unknown))
+    Ok(HeldTokens { held, unknown, resumed })
 }
 
 fn session(broker: &Broker, text: &str) -> Result<SessionId, Fault> {

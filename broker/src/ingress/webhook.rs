@@ -36,6 +36,7 @@ use crate::{
     entropy::Entropy,
     envelope::{self, InvalidEvent},
     limits,
+    trace::{Arrival, Tracer},
 };
 
 /// What the edge works with.
@@ -49,6 +50,8 @@ pub struct Edge {
     pub entropy: Arc<Entropy>,
     /// Who may post.
     pub sources: LiveSources,
+    /// Where spans go.
+    pub tracer: Tracer,
 }
 
 /// Serves every source that there is at the time, and has an answer for every other path. State and limits are inside: it can be served
@@ -69,17 +72,20 @@ struct Hook<'a> {
     edge: &'a Edge,
     source: Arc<Source>,
     quarantine: &'a Quarantine,
+    arrival: Option<Arrival>,
 }
 
 async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     let Gate { edge, quarantine } = &*gate;
     let Some(source) = edge.sources.at(request.uri().path()) else { return unknown_path() };
-    let hook = Hook { edge, source, quarantine };
     let begun = edge.clock.now();
+    let arrival = edge.tracer.arrival(&source.name, request.headers(), begun);
+    let hook = Hook { edge, source, quarantine, arrival };
     let answer = hook.receive(request).await;
     hook.source.counters.count(answer.outcome);
     hook.source.counters.times.observe(hook.edge.clock.now().saturating_sub(begun));
     tracing::debug!(source = %hook.source.name, outcome = answer.outcome.kind(), reason = answer.outcome.reason(), id = answer.id, "webhook");
+    edge.tracer.answered(hook.arrival.as_ref(), &hook.source, answer.outcome, &answer.id);
     answer.into_response()
 }
 
@@ -89,11 +95,12 @@ fn unknown_path() -> Response {
 }
 
 /// A verified request.
-struct Webhook {
+struct Webhook<'a> {
     headers: HeaderMap,
     raw: Bytes,
     kind: Kind,
     now: u64,
+    arrival: Option<&'a Arrival>,
 }
 
 /// What a verified request wants.
@@ -123,7 +130,7 @@ impl Hook<'_> {
         let raw = body::read(&head.headers, stream, source.max_body, source.body_timeout).await.map_err(limit)?;
         source.verify(&head.headers, &raw, edge.clock.wall()).map_err(Outcome::from)?;
 
-        let webhook = Webhook { headers: head.headers, raw, kind, now: edge.clock.now() };
+        let webhook = Webhook { headers: head.headers, raw, kind, now: edge.clock.now(), arrival: self.arrival.as_ref() };
         source.counters.verified_at(webhook.now);
         match source.understand(&webhook, &edge.entropy) {
             Ok(Meaning::Handshake(text)) => Ok(Answer { outcome: Outcome::Handshake, id: String::new(), text }),
@@ -132,10 +139,13 @@ impl Hook<'_> {
         }
     }
 
-    async fn append(&self, webhook: &Webhook, event: NewEvent) -> Result<Answer, Answer> {
+    async fn append(&self, webhook: &Webhook<'_>, event: NewEvent) -> Result<Answer, Answer> {
         let Self { edge, source, .. } = self;
         let head = event.head.clone();
-        let appended = edge.store.append(webhook.now, vec![event]).await.map_err(|error| unavailable(&error, source, head.id()))?;
+        let emission = webhook.arrival.and_then(|arrival| edge.tracer.append(arrival, &head));
+        let appended = edge.store.append(webhook.now, vec![event]).await;
+        edge.tracer.appended(emission, appended.as_deref().map_err(|_| "unavailable"));
+        let appended = appended.map_err(|error| unavailable(&error, source, head.id()))?;
         let outcome = match appended.first().and_then(|appended| appended.duplicate) {
             None => Outcome::Accepted,
             Some(Duplicate::SameContent) => Outcome::Duplicate,
@@ -153,8 +163,8 @@ impl Hook<'_> {
     }
 
     /// Quarantine, or a refusal where the source wants that.
-    async fn set_aside(&self, webhook: &Webhook, why: Undecodable) -> Result<Answer, Answer> {
-        let Self { edge, source, quarantine } = self;
+    async fn set_aside(&self, webhook: &Webhook<'_>, why: Undecodable) -> Result<Answer, Answer> {
+        let Self { edge, source, quarantine, .. } = self;
         let text = if why.path.is_empty() { why.message.clone() } else { format!("{}: {}", why.path, why.message) };
         if source.refuses_undecodable {
             return Err(Answer { outcome: Outcome::RefusedUndecodable, id: String::new(), text });
@@ -182,8 +192,8 @@ impl Hook<'_> {
 
 impl Source {
     /// Identity, event type and typed data of a verified request.
-    fn understand(&self, webhook: &Webhook, entropy: &Entropy) -> Result<Meaning, Undecodable> {
-        let Webhook { headers, raw, kind, now } = webhook;
+    fn understand(&self, webhook: &Webhook<'_>, entropy: &Entropy) -> Result<Meaning, Undecodable> {
+        let Webhook { headers, raw, kind, now, arrival } = webhook;
         let unreadable = |message| Undecodable {
             identity: self.identity.id(headers, &Selected::default(), raw).unwrap_or_default(),
             ..Undecodable::new(Reason::MalformedBody, message)
@@ -200,8 +210,12 @@ impl Source {
         let provider_type =
             provider_type.map_err(|absent| Undecodable { identity: id.clone(), ..Undecodable::lacking(Reason::NoEventType, &absent) })?;
         let sealed = match self.typing.event(&provider_type, json.clone(), text, headers, &selected) {
-            Ok(event) => {
-                self.seal(wire::Event { id: id.clone(), ..event }, raw, *now, entropy).map_err(|invalid| Undecodable::from(&invalid))
+            Ok(mut event) => {
+                event.id.clone_from(&id);
+                if let Some(arrival) = arrival {
+                    arrival.stamp(&mut event);
+                }
+                self.seal(event, raw, *now, entropy).map_err(|invalid| Undecodable::from(&invalid))
             }
             Err(error) => Err(Undecodable::from(&error)),
         };

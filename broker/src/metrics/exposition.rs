@@ -120,7 +120,9 @@ impl Collector for Exposition {
         self.webhooks(&mut writer)?;
         self.publishing(&mut writer)?;
         self.subscriptions(&mut writer)?;
-        self.store(&mut writer)
+        self.store(&mut writer)?;
+        let spans = self.broker.publisher.tracer.counts().map(|(outcome, count)| (vec![("outcome", outcome)], count));
+        writer.counters("spans", "Spans of traces, by what became of them; none when tracing is off", spans)
     }
 }
 

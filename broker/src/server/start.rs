@@ -20,6 +20,7 @@ use crate::{
     ingress::{self, Edge, LiveSources},
     metrics::{self, Exposition, Histogram},
     page::{self, Pages},
+    trace::Tracer,
 };
 
 /// Why a broker did not start.
@@ -52,15 +53,20 @@ pub struct Opened {
 /// # Errors
 /// [`StartError`].
 pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogram>) -> Result<Opened, StartError> {
-    let Setup { config, schemas, sources, authority, .. } = setup;
+    let Setup { config, schemas, sources, authority, collector, .. } = setup;
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
-    let (settings, sources) = (Settings::of(&config), LiveSources::new(sources));
+    let (tracer, export) = collector.map(|collector| Tracer::to(collector, clock)).unzip();
+    let tracer = tracer.unwrap_or_default();
+    let (settings, sources) = (Settings { tracer: tracer.clone(), ..Settings::of(&config) }, LiveSources::new(sources));
     let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), Arc::new(schemas), settings).await?;
+    if let Some(export) = export {
+        broker.spawn(export.run(broker.stopping()));
+    }
     let agents = grpc::agent_routes(&broker).add_service(reflection(&grpc::AGENT_SERVICES)?).into_axum_router();
     let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection(&grpc::ADMIN_SERVICES)?).into_axum_router();
     let admin = admin.merge(metrics::router(Exposition { broker: Arc::clone(&broker), sources: sources.clone(), syncs }));
     let page = page::router(Pages::new(&broker, sources.clone(), authority.clone())?);
-    let edge = ingress::router(Edge { store, clock, entropy, sources: sources.clone() });
+    let edge = ingress::router(Edge { store, clock, entropy, sources: sources.clone(), tracer });
     // Everything that is served there, whatever it is, is behind the guard; the page has a door of its own, with the same lock.
     let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority).merge(page));
     Ok(Opened { broker, routes: Routes { edge, agents, admin }, sources })

@@ -20,6 +20,7 @@ use waypost_broker::{
     retention::RetentionRules,
     schema::Schemas,
     spec::DeliverySettings,
+    trace::Tracer,
 };
 use waypost_proto::v1::{
     self, Ack, Delivery, Event, PublishItem, PublishRequest, SettleRequest, Settlement, SettlementStatus, SubscribeRequest,
@@ -54,6 +55,7 @@ pub(crate) fn settings() -> Settings {
             quarantine: Duration::from_secs(30 * 86_400),
             interval: Duration::from_secs(10),
         },
+        tracer: Tracer::off(),
     }
 }
 

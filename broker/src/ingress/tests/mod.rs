@@ -37,6 +37,7 @@ use crate::{
     entropy::Entropy,
     envelope,
     schema::Schemas,
+    trace::Tracer,
 };
 
 /// 2026-04-05T10:30:00Z.
@@ -90,7 +91,7 @@ impl Harness {
         let sources = Sources::new(built).unwrap();
         let clock = Clock::starting_at(NOW);
         let entropy = Arc::new(Entropy::seeded(1));
-        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: LiveSources::new(sources.clone()) };
+        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: LiveSources::new(sources.clone()), tracer: Tracer::off() };
         Self { router: router(edge), store, sources, clock, _secrets: secrets }
     }
 

@@ -124,6 +124,30 @@ pub const RETRY_AFTER_FULL: Duration = Duration::from_secs(30);
 pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(2);
 /// How long a subscription may take to say how it is doing. What waits for that holds up others: retention, creations, changes (P12).
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a sender should wait when its provider's keys could not be fetched.
+pub const RETRY_AFTER_KEYS: Duration = Duration::from_secs(10);
+/// How far a token's times may be off, since no scheme says so.
+pub const CLOCK_LEEWAY: Span = Span::from_millis(60_000);
+/// The most bytes of a challenge that is signed for whoever asks.
+pub const MAX_CHALLENGE_BYTES: usize = 256;
+/// The most undecodable items of one webhook that are kept each on its own.
+pub const MAX_ITEMS_SET_ASIDE: usize = 16;
+/// The most bytes of a set of keys, a certificate or an answer that is fetched.
+pub const MAX_FETCHED_BYTES: usize = 256 * 1024;
+/// How long fetching one may take: well below what providers wait for an answer.
+pub const FETCH_WITHIN: Duration = Duration::from_secs(4);
+/// How many are fetched at a time.
+pub const MAX_FETCHES: usize = 8;
+/// How many addresses of keys are remembered.
+pub const MAX_KEY_ADDRESSES: usize = 64;
+/// How long fetched keys hold if the provider does not say; and at least and at most, whatever it says.
+pub const KEYS_HOLD: Span = Span::from_millis(3_600_000);
+/// The shortest time for which fetched keys hold.
+pub const KEYS_HOLD_AT_LEAST: Span = Span::from_millis(60_000);
+/// The longest time for which fetched keys hold, and for which old ones are used while new ones cannot be had.
+pub const KEYS_HOLD_AT_MOST: Span = Span::from_millis(86_400_000);
+/// How long keys that could not be fetched are not asked for again; nor for a key that is not among those that hold.
+pub const KEYS_RETRY: Span = Span::from_millis(10_000);
 /// How long one subscription may take to say how far it is with a story: another one must not wait for it.
 pub const INSPECT_WITHIN: Duration = Duration::from_secs(1);
 /// Subscriptions that one scrape of the metrics asks for, of those that were not loaded since the start: each is a commit.

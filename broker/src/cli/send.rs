@@ -16,7 +16,16 @@ use tokio::{
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{args::SendArgs, check, failure::Failure, output};
-use crate::{clock::Clock, config::Setup, entropy::Entropy, ingress::Source, server::tls};
+use crate::{
+    clock::Clock,
+    config::Setup,
+    entropy::Entropy,
+    ingress::{
+        Source,
+        verify::{Sample, SampleProblem},
+    },
+    server::tls,
+};
 
 /// What a source answered.
 struct Answer {
@@ -67,8 +76,12 @@ fn sign(source: &Source, args: &SendArgs, body: &[u8]) -> Result<HeaderMap, Fail
     let Some(verifier) = source.verifier() else { return Ok(headers) };
     let clock = Clock::from_wall();
     let id = Entropy::from_os().uuid(clock.now()).to_string();
-    verifier.sign(headers, body, &id, args.event_type.as_deref(), clock.wall()).map_err(|problem| {
-        Failure::Failed(format!("a sample for {} cannot be signed: {problem}; see --event-type and --header", source.name))
+    let target = source.path.parse().map_err(Failure::failed)?;
+    let event_type = args.event_type.as_deref();
+    let sample = Sample { target: &target, body, delivery_id: &id, event_type, wall: clock.wall() };
+    verifier.sign(headers, &sample).map_err(|problem| {
+        let hint = if matches!(problem, SampleProblem::Missing { .. }) { "; see --event-type and --header" } else { "" };
+        Failure::Failed(format!("a sample for {} cannot be signed: {problem}{hint}", source.name))
     })
 }
 

@@ -14,9 +14,9 @@ use serde::Deserialize;
 use super::{EdgeConfig, Findings, Secret, SecretRef, Size, Span};
 use crate::{
     ingress::{
-        About, BoundHandshake, Counters, Identity, IdentityConfig, IdentityTable, Source, Template, TypeConfig, Typing,
+        About, Counters, Greetings, Identity, IdentityConfig, IdentityTable, Source, Template, TypeConfig, Typing,
         decode::Selector,
-        verify::{Form, Scheme, SchemeConfig, Verifier},
+        verify::{Expected, Form, Scheme, SchemeConfig, Verifier},
     },
     limits,
     schema::Schemas,
@@ -38,6 +38,18 @@ pub struct SourceConfig {
     /// The active secrets, `env:NAME` or `file:PATH`; several during a rotation. One that matches is enough.
     #[serde(default)]
     pub secrets: Vec<SecretRef>,
+    /// Scheme and host as the provider calls them, such as `https://hooks.example.com`: for schemes that sign the address.
+    #[serde(default)]
+    pub public_base_url: Option<String>,
+    /// What a webhook must be for, by the names that the scheme gives, such as `topic` or `audience`.
+    #[serde(default)]
+    pub allow: BTreeMap<String, Vec<String>>,
+    /// The word that a provider shows in its handshake, where it has one that is not the secret.
+    #[serde(default)]
+    pub handshake_token: Option<SecretRef>,
+    /// Whether the provider may give its secret now: it is written to the log, to be put under `secrets`. Until then nothing is accepted.
+    #[serde(default)]
+    pub pairing: bool,
     /// What tells its webhooks apart. Default: the provider's delivery id, or else the body's hash.
     #[serde(default)]
     pub identity: Option<IdentityConfig>,
@@ -138,17 +150,7 @@ impl SourceConfig {
         let rules = self.rules();
         let verifier = self.verifier(context.base, &mut wrong);
         let identity = self.identity(&rules, context.dedup_window, &mut selector, &mut wrong);
-        let handshake = rules.scheme.and_then(|scheme| scheme.handshake.as_ref()).and_then(|handshake| {
-            let when = handshake.when.bind(&mut selector);
-            let echo = handshake.echo.bind(&mut selector);
-            match (when, echo) {
-                (Ok(when), Ok(echo)) => Some(BoundHandshake { when, is: handshake.is.clone(), echo }),
-                (when, echo) => {
-                    when.err().into_iter().chain(echo.err()).for_each(|problem| wrong("scheme.handshake", problem));
-                    None
-                }
-            }
-        });
+        let greetings = self.greetings(&rules, context.base, &mut wrong);
         let about =
             About { subject: self.subject.clone(), ordering_key: self.ordering_key.clone(), correlation_id: self.correlation_id.clone() };
         let typing = Typing::compile(name, rules.event_type, &rules.types, &about, context.schemas, &mut selector);
@@ -164,7 +166,10 @@ impl SourceConfig {
             counters: Arc::new(Counters::default()),
             verifier: verifier?,
             form: self.form.or(rules.scheme.map(|scheme| scheme.form)).unwrap_or_default(),
-            handshake,
+            accept: rules.scheme.map(|scheme| scheme.accept.clone()).unwrap_or_default(),
+            greetings,
+            batch: rules.scheme.and_then(|scheme| scheme.batch.clone()),
+            reply: rules.scheme.and_then(|scheme| scheme.reply.clone()),
             identity: identity?,
             typing: typing?,
             selector,
@@ -205,11 +210,15 @@ impl SourceConfig {
         for (key, problem) in scheme.problems() {
             wrong(&format!("scheme.{key}"), problem);
         }
-        if self.secrets.is_empty() {
+        if self.secrets.is_empty() && scheme.needs_secrets() && !self.pairing {
             let problem = "is missing: nothing is accepted unverified; refer to the secret that the source signs with, such as \
                            [\"env:WEBHOOK_SECRET\"], or say verify = \"none\"";
             wrong("secrets", problem.to_owned());
         }
+        if !self.secrets.is_empty() && !scheme.needs_secrets() {
+            wrong("secrets", format!("would not be used: {} signs with keys that it publishes", config.name));
+        }
+        let expected = self.expected(&scheme, wrong);
         let mut secrets: Vec<Secret> = Vec::new();
         for reference in &self.secrets {
             match reference.resolve(base) {
@@ -217,8 +226,47 @@ impl SourceConfig {
                 Err(error) => wrong("secrets", error.to_string()),
             }
         }
-        let verifier = Verifier::new(scheme, &secrets);
+        let verifier = Verifier::new(scheme, &secrets, expected);
         verifier.map_err(|(index, problem)| wrong("secrets", format!("number {} {problem}", index + 1))).ok().map(Some)
+    }
+
+    /// What the scheme wants the source to say beside its secrets.
+    fn expected(&self, scheme: &Scheme, wrong: &mut impl FnMut(&str, String)) -> Expected {
+        let base = self.public_base_url.as_deref().map(|base| base.trim_end_matches('/'));
+        match base {
+            None if scheme.signs_the_url() => {
+                let problem = "is missing: the provider signs the address that it calls, which a proxy in front may change; give its scheme \
+                               and host, such as \"https://hooks.example.com\"";
+                wrong("public_base_url", problem.to_owned());
+            }
+            Some(base) if !["https://", "http://"].iter().any(|scheme| base.starts_with(scheme) && base.len() > scheme.len()) => {
+                wrong("public_base_url", format!("{base:?} is not scheme and host, such as \"https://hooks.example.com\""));
+            }
+            _ => {}
+        }
+        for name in scheme.allow.keys().filter(|name| self.allow.get(*name).is_none_or(Vec::is_empty)) {
+            let problem = "is missing: the provider signs for all its customers; list what is meant for this source";
+            wrong(&format!("allow.{name}"), problem.to_owned());
+        }
+        for name in self.allow.keys().filter(|name| !scheme.allow.contains_key(*name)) {
+            wrong(&format!("allow.{name}"), "would not be looked at: the scheme has no rule of this name".to_owned());
+        }
+        Expected { base: base.unwrap_or_default().to_owned(), allow: self.allow.clone() }
+    }
+
+    fn greetings(&self, rules: &Rules<'_>, base: &Path, wrong: &mut impl FnMut(&str, String)) -> Greetings {
+        let Some(scheme) = rules.scheme.filter(|_| self.verify == Verify::Signature) else { return Greetings::default() };
+        let token = self.handshake_token.as_ref().map(|reference| reference.resolve(base));
+        let token = token.transpose().map_err(|error| wrong("handshake_token", error.to_string())).ok().flatten();
+        if scheme.asks_for_a_token() && self.handshake_token.is_none() {
+            let problem =
+                "is missing: the provider shows a word of your choice when it first calls; refer to it, such as \"env:WEBHOOK_TOKEN\"";
+            wrong("handshake_token", problem.to_owned());
+        }
+        if self.pairing && !scheme.handshakes.iter().any(|rule| rule.learns.is_some()) {
+            wrong("pairing", "has no effect: the provider gives its secret in its console, not in a webhook".to_owned());
+        }
+        Greetings::new(&scheme.handshakes, token, self.pairing)
     }
 
     fn identity(&self, rules: &Rules<'_>, window: Span, selector: &mut Selector, wrong: &mut impl FnMut(&str, String)) -> Option<Identity> {

@@ -22,8 +22,8 @@ pub(super) enum Kind {
     Form(Form),
 }
 
-/// What the headers say of the body. Without a content type it is taken for JSON.
-pub(super) fn kind(headers: &HeaderMap, form: Form) -> Result<Kind, Outcome> {
+/// What the headers say of the body. Without a content type it is taken for JSON, and so are the types in `accept`.
+pub(super) fn kind(headers: &HeaderMap, form: Form, accept: &[String]) -> Result<Kind, Outcome> {
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Outcome::RefusedContentType);
     }
@@ -33,6 +33,8 @@ pub(super) fn kind(headers: &HeaderMap, form: Form) -> Result<Kind, Outcome> {
     let value = one_header(headers, &CONTENT_TYPE).ok_or(Outcome::RefusedContentType)?;
     let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
     let essence = essence.trim().to_ascii_lowercase();
+    let is_json =
+        |essence: &str| essence == "application/json" || essence.ends_with("+json") || accept.iter().any(|named| named == essence);
     let charset = parameters
         .split(';')
         .filter_map(|parameter| parameter.trim().split_once('='))
@@ -41,11 +43,17 @@ pub(super) fn kind(headers: &HeaderMap, form: Form) -> Result<Kind, Outcome> {
         return Err(Outcome::RefusedContentType);
     }
     match &*essence {
-        "application/json" => Ok(Kind::Json),
-        "application/x-www-form-urlencoded" if form != Form::Refuse => Ok(Kind::Form(form)),
-        _ if essence.ends_with("+json") => Ok(Kind::Json),
+        FORM if form != Form::Refuse => Ok(Kind::Form(form)),
+        essence if is_json(essence) => Ok(Kind::Json),
         _ => Err(Outcome::RefusedContentType),
     }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Whether a content type is that of a form.
+pub(super) fn is_form(content_type: &str) -> bool {
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM)
 }
 
 /// Reads a body of at most `max` bytes within `timeout`. Nothing is read of one that says that it is larger.
@@ -97,7 +105,8 @@ pub(super) fn json(kind: Kind, raw: &Bytes) -> Result<Bytes, String> {
     Ok(Value::Object(object).to_string().into())
 }
 
-fn fields(form: &str) -> Option<Vec<(Cow<'_, str>, Cow<'_, str>)>> {
+/// The fields of a form or a query, decoded; `None` if they are not UTF-8 or an escape is none.
+pub(super) fn fields(form: &str) -> Option<Vec<(Cow<'_, str>, Cow<'_, str>)>> {
     form.split('&')
         .filter(|field| !field.is_empty())
         .map(|field| {

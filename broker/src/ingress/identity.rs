@@ -98,6 +98,14 @@ impl Identity {
         }
     }
 
+    /// Whether it depends on the payload, so that each event of a webhook has one of its own.
+    pub(crate) fn looks_inside(&self) -> bool {
+        match self {
+            Self::DeliveryId(bound, _) | Self::Template(bound, _) => bound.looks_inside(),
+            Self::BodyHash(_) | Self::None => false,
+        }
+    }
+
     /// How far back a webhook of the same id makes this one a duplicate.
     pub(crate) fn window(&self) -> Micros {
         match self {

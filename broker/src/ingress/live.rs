@@ -16,6 +16,7 @@ impl LiveSources {
     /// Begins with these.
     #[must_use]
     pub fn new(sources: Sources) -> Self {
+        sources.iter().for_each(|source| source.announce());
         Self(Arc::new(ArcSwap::from_pointee(sources)))
     }
 
@@ -34,6 +35,7 @@ impl LiveSources {
     /// Replaces all of them at once. A source keeps what was counted under its name.
     pub fn replace(&self, mut sources: Sources) {
         sources.inherit(&self.current());
+        sources.iter().for_each(|source| source.announce());
         self.0.store(Arc::new(sources));
     }
 }

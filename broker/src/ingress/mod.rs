@@ -8,7 +8,12 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `webhook` | [`router`]: the handler, in the order of its work |
+//! | `understand` | a verified request: a greeting, an event, or several |
+//! | `greeting` | requests that only want to see that somebody is there |
+//! | `answer` | what a request is answered |
 //! | [`verify`] | the scheme engine, the table of providers, samples |
+//! | `keys` | public keys that providers publish, kept while they hold |
+//! | `fetch` | asking providers for them |
 //! | `source` | a source, ready to receive |
 //! | `live` | the sources as they are now |
 //! | `identity` | what tells its webhooks apart |
@@ -20,9 +25,13 @@
 //! | `body` | the body, read within its limits |
 //! | `words` | configured values that are a word or a table |
 
+mod answer;
 mod body;
 pub mod decode;
+mod fetch;
+mod greeting;
 mod identity;
+mod keys;
 mod live;
 mod outcome;
 pub mod quarantine;
@@ -31,15 +40,18 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod typing;
+mod understand;
 pub mod verify;
 mod webhook;
 mod words;
 
+pub use fetch::{FetchError, Fetched, Fetcher};
+pub(crate) use greeting::Greetings;
 pub(crate) use identity::Identity;
 pub use identity::{IdentityConfig, IdentityTable};
+pub use keys::KeyRing;
 pub use live::LiveSources;
 pub use outcome::{Counters, Outcome};
-pub(crate) use source::BoundHandshake;
 pub use source::{SamePath, Source, Sources};
 pub use template::{Template, TemplateError};
 pub(crate) use typing::Typing;

@@ -58,6 +58,8 @@ outcomes! {
     ChangedDuplicate = "duplicate", "changed_body", ACCEPTED;
     /// It was a handshake, and was answered.
     Handshake = "handshake", "", OK;
+    /// It held no event: providers send such to see that somebody is there.
+    Empty = "handshake", "empty", ACCEPTED;
     /// The body is not what its content type says.
     QuarantinedMalformedBody = "quarantined", "malformed_body", ACCEPTED;
     /// No event type could be found.
@@ -100,12 +102,20 @@ outcomes! {
     UnverifiedSignatureWrong = "refused", "signature_wrong", UNAUTHORIZED;
     /// A signed header is missing.
     UnverifiedSignedPartMissing = "refused", "signed_part_missing", UNAUTHORIZED;
+    /// The body is not the one whose hash was signed.
+    UnverifiedBodyHash = "refused", "body_hash_wrong", UNAUTHORIZED;
+    /// It was made with a key that the provider does not have, or names one at an address that is not the provider's.
+    UnverifiedKeyUnknown = "refused", "key_unknown", UNAUTHORIZED;
+    /// It is signed, but not for this source.
+    UnverifiedNotAllowed = "refused", "not_allowed", UNAUTHORIZED;
     /// The signed time is not one.
     UnverifiedTimestampMalformed = "refused", "timestamp_malformed", UNAUTHORIZED;
     /// The signed time is too long ago.
     UnverifiedTimestampOld = "refused", "timestamp_old", UNAUTHORIZED;
     /// The signed time is too far ahead.
     UnverifiedTimestampAhead = "refused", "timestamp_ahead", UNAUTHORIZED;
+    /// The provider's keys cannot be had.
+    KeysUnavailable = "unavailable", "keys_unavailable", SERVICE_UNAVAILABLE;
     /// The store is full.
     StoreFull = "unavailable", "store_full", SERVICE_UNAVAILABLE;
     /// The store does not answer.
@@ -124,6 +134,9 @@ impl From<Rejection> for Outcome {
             Rejection::SignatureEncoding => Self::UnverifiedSignatureEncoding,
             Rejection::SignatureWrong => Self::UnverifiedSignatureWrong,
             Rejection::SignedPartMissing => Self::UnverifiedSignedPartMissing,
+            Rejection::BodyHashWrong => Self::UnverifiedBodyHash,
+            Rejection::KeyUnknown => Self::UnverifiedKeyUnknown,
+            Rejection::NotAllowed => Self::UnverifiedNotAllowed,
             Rejection::TimestampMalformed => Self::UnverifiedTimestampMalformed,
             Rejection::TimestampOld => Self::UnverifiedTimestampOld,
             Rejection::TimestampAhead => Self::UnverifiedTimestampAhead,

@@ -8,15 +8,13 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderMap;
-
 use super::{
     decode::{Selected, Selector},
+    greeting::{Filled, Greetings},
     identity::Identity,
     outcome::Counters,
-    template::Bound,
     typing::Typing,
-    verify::{Form, Rejection, Verifier},
+    verify::{BatchRule, Form, Incoming, KeySet, Rejection, Reply, Verifier, View},
 };
 
 /// A configured origin of webhooks.
@@ -33,7 +31,11 @@ pub struct Source {
     /// `None` only if the source says so in so many words.
     pub(crate) verifier: Option<Verifier>,
     pub(crate) form: Form,
-    pub(crate) handshake: Option<BoundHandshake>,
+    /// Content types that are JSON although they do not say so.
+    pub(crate) accept: Vec<String>,
+    pub(crate) greetings: Greetings,
+    pub(crate) batch: Option<BatchRule>,
+    pub(crate) reply: Option<Reply>,
     pub(crate) identity: Identity,
     pub(crate) typing: Typing,
     /// Every pointer that the source's rules look at.
@@ -44,22 +46,6 @@ pub struct Source {
     pub(crate) keeps_raw: bool,
 }
 
-/// A handshake, ready to use.
-#[derive(Clone, Debug)]
-pub(crate) struct BoundHandshake {
-    pub(crate) when: Bound,
-    pub(crate) is: String,
-    pub(crate) echo: Bound,
-}
-
-impl BoundHandshake {
-    /// The answer, if the request is one.
-    pub(crate) fn answer(&self, headers: &HeaderMap, selected: &Selected<'_>) -> Option<String> {
-        let asked = self.when.fill(headers, selected).is_ok_and(|text| text == self.is);
-        asked.then(|| self.echo.fill(headers, selected).map(std::borrow::Cow::into_owned).unwrap_or_default())
-    }
-}
-
 impl Source {
     /// Whether nothing is verified: anybody who reaches the path can send events.
     #[must_use]
@@ -67,10 +53,11 @@ impl Source {
         self.verifier.is_none()
     }
 
-    /// Whether what verifies it should not be chosen where there is a choice: SHA-1, a bare secret, or nothing.
+    /// Whether what verifies it should not be chosen where there is a choice: SHA-1, a bare secret, a signature that leaves the payload
+    /// open, or nothing.
     #[must_use]
     pub fn is_weak(&self) -> bool {
-        self.verifier.as_ref().is_none_or(|verifier| verifier.scheme().algorithm.is_weak())
+        self.verifier.as_ref().is_none_or(|verifier| verifier.scheme().is_weak())
     }
 
     /// How many secrets are active.
@@ -103,8 +90,32 @@ impl Source {
         }
     }
 
-    pub(crate) fn verify(&self, headers: &HeaderMap, body: &[u8], wall: u64) -> Result<(), Rejection> {
-        self.verifier.as_ref().map_or(Ok(()), |verifier| verifier.verify(headers, body, wall))
+    pub(crate) fn verify(&self, request: Incoming<'_>, fetched: Option<&KeySet>, wall: u64) -> Result<(), Rejection> {
+        self.verifier.as_ref().map_or(Ok(()), |verifier| verifier.verify(request, fetched, wall))
+    }
+
+    /// What its provider wants to be answered, if it wants something.
+    pub(crate) fn reply(&self, request: Incoming<'_>) -> Option<Filled> {
+        let (selector, selected) = (Selector::default(), Selected::default());
+        self.reply.as_ref()?.fill(&View::new(request, "", &selector, &selected))
+    }
+
+    /// Says what an operator should know of it before relying on it.
+    pub(crate) fn announce(&self) {
+        let source = &*self.name;
+        let facts = self.verifier.as_ref().map(|verifier| &verifier.scheme().facts);
+        if let Some(facts) = facts.filter(|facts| facts.experimental) {
+            let (scheme, note) = (&*self.scheme, &*facts.note);
+            tracing::warn!(
+                source,
+                scheme,
+                note,
+                "this provider's scheme is experimental: it was not checked against the provider's own words"
+            );
+        }
+        if self.greetings.pairing {
+            tracing::warn!(source, "pairing is open: whoever posts a secret to it has it shown here; end it once the secret is configured");
+        }
     }
 }
 

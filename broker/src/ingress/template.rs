@@ -7,11 +7,27 @@
 //! | part | what stands for it |
 //! |---|---|
 //! | `{header:NAME}` | the one header of that name |
-//! | `{signature:KEY}` | an item of the signature header, in schemes whose signature is a list |
 //! | `{/pointer}` | the text at a JSON pointer of the payload |
 //! | `{/event_id\|/trigger_id}` | the first of these that the request has |
-//! | `{body}` | the body, byte for byte |
 //! | anything else | itself |
+//!
+//! Schemes need more, and only they have it: in what is signed, and in what is compared or answered.
+//!
+//! | part | what stands for it |
+//! |---|---|
+//! | `{body}` | the body, byte for byte |
+//! | `{crc32}` | the CRC-32 of the body, in decimal |
+//! | `{signature:KEY}` | an item of the signature, in schemes whose signature is a list |
+//! | `{method}` | `POST` |
+//! | `{url}` | the address as the provider calls it: the source's `public_base_url`, the path and the query |
+//! | `{url:decoded}` | the same, with the escapes of `: / ? @ ! $ ' ( ) * , ;` decoded |
+//! | `{query:NAME}` | a parameter of the address, decoded |
+//! | `{form}` | the fields of a form, names and values one after the other, sorted by name |
+//! | `{form:NAME}` | one field of a form |
+//! | `{claim:NAME}` | a claim of the verified token, in schemes whose signature is a JWT |
+//! | `{secret}` | the secret |
+//! | `{mac:PART}` | the signature of a part, as the scheme signs and writes it, with the first secret |
+//! | `[text{/pointer}]` | the text between the brackets, or nothing when a part of it is missing |
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -33,6 +49,16 @@ pub(crate) enum Part {
     Pointer(Pointer),
     FirstOf(Vec<Part>),
     Body,
+    Crc32,
+    Method,
+    Url { decoded: bool },
+    Query(String),
+    Form,
+    FormField(String),
+    Claim(String),
+    Secret,
+    Mac(Box<Part>),
+    Optional(Vec<Part>),
 }
 
 /// Why a text is not a template.
@@ -47,32 +73,53 @@ impl FromStr for Template {
     type Err = TemplateError;
 
     fn from_str(text: &str) -> Result<Self, TemplateError> {
-        let error = |problem: String| TemplateError { template: text.to_owned(), problem };
+        let error = |problem| TemplateError { template: text.to_owned(), problem };
         let mut parts = Vec::new();
         let mut rest = text;
-        while !rest.is_empty() {
-            let (literal, after) = rest.split_once('{').unwrap_or((rest, ""));
-            if literal.contains('}') {
-                return Err(error("a } without its {".to_owned()));
-            }
-            if !literal.is_empty() {
-                parts.push(Part::Literal(literal.to_owned()));
-            }
-            if literal.len() == rest.len() {
-                break;
-            }
-            let (part, after) = after.split_once('}').ok_or_else(|| error("a { without its }".to_owned()))?;
-            parts.push(Part::parse(part).map_err(error)?);
+        while let Some(at) = rest.find(['[', ']']) {
+            let (before, after) = rest.split_at(at);
+            let inside = after.strip_prefix('[').ok_or_else(|| error("a ] without its [".to_owned()))?;
+            let (inside, after) = inside.split_once(']').ok_or_else(|| error("a [ without its ]".to_owned()))?;
+            parts.append(&mut sequence(before).map_err(error)?);
+            parts.push(Part::Optional(sequence(inside).map_err(error)?));
             rest = after;
         }
+        parts.append(&mut sequence(rest).map_err(error)?);
         Ok(Self(parts))
     }
 }
 
+fn sequence(text: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (literal, after) = rest.split_once('{').unwrap_or((rest, ""));
+        if literal.contains('}') {
+            return Err("a } without its {".to_owned());
+        }
+        if literal.contains('[') {
+            return Err("a [ inside of [ ]: they do not nest".to_owned());
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal.to_owned()));
+        }
+        if literal.len() == rest.len() {
+            break;
+        }
+        let (part, after) = after.split_once('}').ok_or("a { without its }")?;
+        parts.push(Part::parse(part)?);
+        rest = after;
+    }
+    Ok(parts)
+}
+
 impl Part {
     fn parse(text: &str) -> Result<Self, String> {
-        if text == "body" {
-            return Ok(Self::Body);
+        if let Some(part) = Self::word(text) {
+            return Ok(part);
+        }
+        if text.contains('{') {
+            return Err("a { inside of { }".to_owned());
         }
         if text.contains('|') {
             return text.split('|').map(Self::parse).collect::<Result<_, _>>().map(Self::FirstOf);
@@ -82,10 +129,48 @@ impl Part {
         }
         match text.split_once(':') {
             Some(("header", name)) => name.parse().map(Self::Header).map_err(|_| format!("{name:?} is not the name of a header")),
-            Some(("signature", key)) if !key.is_empty() => Ok(Self::Signature(key.to_owned())),
-            _ => Err(format!("{{{text}}} is no part; write {{header:NAME}}, {{signature:KEY}}, {{/json/pointer}} or {{body}}")),
+            Some(("mac", part)) => Self::parse(part).map(Box::new).map(Self::Mac),
+            Some((kind, name)) if !name.is_empty() => Self::named(kind, name.to_owned()).ok_or_else(|| no_part(text)),
+            _ => Err(no_part(text)),
         }
     }
+
+    fn word(text: &str) -> Option<Self> {
+        Some(match text {
+            "body" => Self::Body,
+            "crc32" => Self::Crc32,
+            "method" => Self::Method,
+            "url" => Self::Url { decoded: false },
+            "url:decoded" => Self::Url { decoded: true },
+            "form" => Self::Form,
+            "secret" => Self::Secret,
+            _ => return None,
+        })
+    }
+
+    fn named(kind: &str, name: String) -> Option<Self> {
+        Some(match kind {
+            "signature" => Self::Signature(name),
+            "query" => Self::Query(name),
+            "form" => Self::FormField(name),
+            "claim" => Self::Claim(name),
+            _ => return None,
+        })
+    }
+
+    /// The part and those inside it.
+    pub(crate) fn within(&self) -> Vec<&Self> {
+        let inside: &[Self] = match self {
+            Self::FirstOf(parts) | Self::Optional(parts) => parts,
+            Self::Mac(part) => std::slice::from_ref(part),
+            _ => &[],
+        };
+        std::iter::once(self).chain(inside.iter().flat_map(Self::within)).collect()
+    }
+}
+
+fn no_part(text: &str) -> String {
+    format!("{{{text}}} is no part; write {{header:NAME}}, {{signature:KEY}}, {{/json/pointer}}, {{body}} or another one of the manual")
 }
 
 impl Part {
@@ -95,9 +180,7 @@ impl Part {
             Self::Header(name) => BoundPart::Header(name.clone()),
             Self::Pointer(pointer) => BoundPart::Pointer(pointer.clone(), selector.add(pointer)),
             Self::FirstOf(parts) => BoundPart::FirstOf(parts.iter().map(|part| part.bind(selector)).collect::<Result<_, _>>()?),
-            Self::Body | Self::Signature(_) => {
-                return Err(format!("{self} cannot be used here; use {{header:NAME}} and {{/json/pointer}}"));
-            }
+            _ => return Err(format!("{self} cannot be used here; use {{header:NAME}} and {{/json/pointer}}")),
         })
     }
 }
@@ -114,6 +197,20 @@ impl fmt::Display for Part {
                 write!(f, "{{{}}}", parts.join("|").replace(['{', '}'], ""))
             }
             Self::Body => f.write_str("{body}"),
+            Self::Crc32 => f.write_str("{crc32}"),
+            Self::Method => f.write_str("{method}"),
+            Self::Url { decoded } => f.write_str(if *decoded { "{url:decoded}" } else { "{url}" }),
+            Self::Query(name) => write!(f, "{{query:{name}}}"),
+            Self::Form => f.write_str("{form}"),
+            Self::FormField(name) => write!(f, "{{form:{name}}}"),
+            Self::Claim(name) => write!(f, "{{claim:{name}}}"),
+            Self::Secret => f.write_str("{secret}"),
+            Self::Mac(part) => write!(f, "{{mac:{}}}", part.to_string().replace(['{', '}'], "")),
+            Self::Optional(parts) => {
+                f.write_str("[")?;
+                parts.iter().try_for_each(|part| part.fmt(f))?;
+                f.write_str("]")
+            }
         }
     }
 }
@@ -161,6 +258,20 @@ impl fmt::Display for Absent {
 }
 
 impl Template {
+    /// Every part, and those inside parts.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.0.iter().flat_map(Part::within)
+    }
+
+    /// Asks the selector for every pointer, for a [`View`](super::verify::View) to find.
+    pub(crate) fn ask(&self, selector: &mut Selector) {
+        for part in self.parts() {
+            if let Part::Pointer(pointer) = part {
+                selector.add(pointer);
+            }
+        }
+    }
+
     /// Asks the selector for the pointers.
     ///
     /// # Errors
@@ -171,6 +282,18 @@ impl Template {
 }
 
 impl Bound {
+    /// Whether it depends on the payload.
+    pub(crate) fn looks_inside(&self) -> bool {
+        fn inside(part: &BoundPart) -> bool {
+            match part {
+                BoundPart::Pointer(..) => true,
+                BoundPart::FirstOf(parts) => parts.iter().any(inside),
+                BoundPart::Literal(_) | BoundPart::Header(_) => false,
+            }
+        }
+        self.0.iter().any(inside)
+    }
+
     /// Fills it in.
     ///
     /// # Errors
@@ -217,6 +340,8 @@ pub(crate) fn one_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Optio
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn fill(template: &str) -> Result<String, String> {
@@ -253,10 +378,23 @@ mod tests {
             ("{thing}", "{thing} is no part"),
             ("{header:a b}", "is not the name of a header"),
             ("{/~9}", "is not a JSON pointer"),
+            ("a]b", "a ] without its ["),
+            ("[a", "a [ without its ]"),
+            ("[[a]", "do not nest"),
+            ("{mac:thing}", "{thing} is no part"),
         ] {
             let error = wrong.parse::<Template>().unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
         }
         assert!(fill("{body}").unwrap_err().contains("cannot be used here"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_parsing_panic_and_what_parses_is_shown_as_it_was_meant(text in "[a-z{}\\[\\]|:/~ ]{0,40}") {
+            if let Ok(template) = text.parse::<Template>() {
+                prop_assert_eq!(template.to_string().parse::<Template>(), Ok(template));
+            }
+        }
     }
 }

@@ -5,37 +5,32 @@
 //! - The sender's fault is 4xx, ours is 503 with Retry-After; a verified webhook is 202 and kept, whatever it holds.
 //! - An unverified sender learns that it is, and nothing more.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use bytes::{Bytes, BytesMut};
-use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
-};
-use serde::Serialize;
-use waypost_proto::wire;
-use waypost_store::{AppendError, CommitError, Duplicate, EventStore, NewEvent};
-use xxhash_rust::xxh3::xxh3_128;
+use bytes::Bytes;
+use http::{Method, StatusCode, request::Parts};
+use waypost_store::{AppendError, Appended, CommitError, Duplicate, EventHead, EventStore, NewEvent};
 
 use super::{
-    body::{self, Kind},
-    decode::{DecodeError, Selected},
+    answer::{Answer, Text, unavailable},
+    body,
+    greeting::Greeting,
+    keys::{KeyRing, NoKeys},
     live::LiveSources,
     outcome::Outcome,
     quarantine::{Quarantine, Reason, Undecodable},
     source::Source,
-    template::Absent,
+    understand::{Batch, Meaning, Meaningless, Webhook},
+    verify::{Incoming, KeySet},
 };
 use crate::{
     clock::Clock,
     entropy::Entropy,
-    envelope::{self, InvalidEvent},
-    limits,
     trace::{Arrival, Tracer},
 };
 
@@ -50,6 +45,8 @@ pub struct Edge {
     pub entropy: Arc<Entropy>,
     /// Who may post.
     pub sources: LiveSources,
+    /// The keys that providers publish.
+    pub keys: KeyRing,
     /// Where spans go.
     pub tracer: Tracer,
 }
@@ -94,23 +91,6 @@ fn unknown_path() -> Response {
     (StatusCode::NOT_FOUND, axum::Json(text)).into_response()
 }
 
-/// A verified request.
-struct Webhook<'a> {
-    headers: HeaderMap,
-    raw: Bytes,
-    kind: Kind,
-    now: u64,
-    arrival: Option<&'a Arrival>,
-}
-
-/// What a verified request wants.
-enum Meaning {
-    /// To be an event.
-    Event(NewEvent),
-    /// To see that somebody is there.
-    Handshake(String),
-}
-
 impl Hook<'_> {
     /// The order of work.
     async fn receive(&self, request: Request) -> Answer {
@@ -122,21 +102,64 @@ impl Hook<'_> {
     async fn try_receive(&self, request: Request) -> Result<Answer, Answer> {
         let Self { edge, source, .. } = self;
         let (head, stream) = request.into_parts();
-        if head.method != Method::POST {
-            return Err(Outcome::RefusedMethod.into());
+        let at_the_door = source.greetings.at_the_door(incoming(&head, b""), source.verifier());
+        if let Some(greeting) = at_the_door {
+            return self.greet(greeting).await;
         }
-        let kind = body::kind(&head.headers, source.form)?;
-        let limit = |outcome| Answer { outcome, id: String::new(), text: source.max_body.to_string() };
+        if head.method != Method::POST {
+            return Err(Answer::saying(Outcome::RefusedMethod, source.greetings.methods()));
+        }
+        let kind = body::kind(&head.headers, source.form, &source.accept)?;
+        let limit = |outcome| Answer::saying(outcome, source.max_body.to_string());
         let raw = body::read(&head.headers, stream, source.max_body, source.body_timeout).await.map_err(limit)?;
-        source.verify(&head.headers, &raw, edge.clock.wall()).map_err(Outcome::from)?;
+        if let Some(greeting) = source.greetings.unverified(incoming(&head, &raw), source.verifier()) {
+            return self.greet(greeting).await;
+        }
+        let keys = self.keys(incoming(&head, &raw)).await?;
+        source.verify(incoming(&head, &raw), keys.as_deref(), edge.clock.wall()).map_err(Outcome::from)?;
 
-        let webhook = Webhook { headers: head.headers, raw, kind, now: edge.clock.now(), arrival: self.arrival.as_ref() };
+        let webhook = Webhook { head, raw, kind, now: edge.clock.now(), arrival: self.arrival.as_ref() };
         source.counters.verified_at(webhook.now);
         match source.understand(&webhook, &edge.entropy) {
-            Ok(Meaning::Handshake(text)) => Ok(Answer { outcome: Outcome::Handshake, id: String::new(), text }),
             Ok(Meaning::Event(event)) => self.append(&webhook, event).await,
-            Err(why) => self.set_aside(&webhook, why).await,
+            Ok(Meaning::Batch(batch)) => self.append_all(&webhook, batch).await,
+            Ok(Meaning::Greeting(greeting)) => self.greet(greeting).await,
+            Err(Meaningless::Undecodable(why)) => self.set_aside(&webhook, &webhook.raw, why).await,
+            Err(Meaningless::Refused(rejection)) => Err(Outcome::from(rejection).into()),
         }
+    }
+
+    /// The provider's public keys, for schemes that fetch them.
+    async fn keys(&self, request: Incoming<'_>) -> Result<Option<Arc<KeySet>>, Answer> {
+        let Some(verifier) = self.source.verifier() else { return Ok(None) };
+        let Some(at) = verifier.keys_of(request).map_err(Outcome::from)? else { return Ok(None) };
+        let keys = self.edge.keys.get(&at, self.edge.clock.now()).await;
+        keys.map(Some).map_err(|none| match none {
+            NoKeys::Unknown => Outcome::UnverifiedKeyUnknown.into(),
+            NoKeys::Unavailable => Outcome::KeysUnavailable.into(),
+        })
+    }
+
+    /// Answers a request that becomes no event, once what it asks for is done.
+    async fn greet(&self, greeting: Greeting) -> Result<Answer, Answer> {
+        let source = &*self.source.name;
+        if let Some(url) = &greeting.fetch {
+            let called = self.edge.keys.fetcher().get(url).await;
+            called.map_err(|error| {
+                tracing::warn!(source, %error, "what the provider asks to be called does not answer");
+                Answer::from(Outcome::KeysUnavailable)
+            })?;
+            tracing::info!(source, "what the provider asked to be called was called");
+        }
+        if let Some(secret) = greeting.learned {
+            // The one secret that is ever written down: nobody has it yet, the operator asked for it, and whoever posted it knows it.
+            tracing::warn!(
+                source,
+                secret,
+                "somebody gave this as the source's secret; put it under secrets if it was you, and end pairing"
+            );
+        }
+        Ok(Answer { reply: Some(Box::new(greeting.answer)), ..Answer::from(Outcome::Handshake) })
     }
 
     async fn append(&self, webhook: &Webhook<'_>, event: NewEvent) -> Result<Answer, Answer> {
@@ -146,31 +169,76 @@ impl Hook<'_> {
         let appended = edge.store.append(webhook.now, vec![event]).await;
         edge.tracer.appended(emission, appended.as_deref().map_err(|_| "unavailable"));
         let appended = appended.map_err(|error| unavailable(&error, source, head.id()))?;
-        let outcome = match appended.first().and_then(|appended| appended.duplicate) {
-            None => Outcome::Accepted,
-            Some(Duplicate::SameContent) => Outcome::Duplicate,
-            Some(Duplicate::OtherContent) if source.identity.forbids_changes() => {
-                let id = head.id();
-                let message =
-                    format!("an event {id} is stored already, of another body; the identity of the source says that this must not be");
-                let (identity, event_type) = (id.to_owned(), head.event_type().to_owned());
-                let why = Undecodable { identity, event_type, ..Undecodable::new(Reason::IdentityConflict, message) };
-                return self.set_aside(webhook, why).await;
+        match self.outcome(appended.first()) {
+            Some(outcome) => Ok(self.stored(webhook, outcome, head.id().to_owned(), String::new())),
+            None => self.set_aside(webhook, &webhook.raw, conflict(&head)).await,
+        }
+    }
+
+    /// All events of a webhook in one step, and then each item that could not become one.
+    async fn append_all(&self, webhook: &Webhook<'_>, batch: Batch) -> Result<Answer, Answer> {
+        let Self { edge, source, .. } = self;
+        let Batch { events, mut aside } = batch;
+        if let Some((raw, why)) = aside.pop_if(|_| source.refuses_undecodable) {
+            return self.set_aside(webhook, &raw, why).await;
+        }
+        let (events, items): (Vec<NewEvent>, Vec<Bytes>) = events.into_iter().unzip();
+        let heads: Vec<EventHead> = events.iter().map(|event| event.head.clone()).collect();
+        let first = heads.first().map(|head| head.id().to_owned()).unwrap_or_default();
+        // One append is one span, whose name is that of the first event.
+        let emission = webhook.arrival.zip(heads.first()).and_then(|(arrival, head)| edge.tracer.append(arrival, head));
+        let appended = edge.store.append(webhook.now, events).await;
+        edge.tracer.appended(emission, appended.as_deref().map_err(|_| "unavailable"));
+        let appended = match appended {
+            Err(AppendError::TooLarge { .. }) => {
+                let why = Undecodable::new(Reason::InvalidEvent, "its events are larger than what can be stored in one step".to_owned());
+                return self.set_aside(webhook, &webhook.raw, why).await;
             }
-            Some(Duplicate::OtherContent) => Outcome::ChangedDuplicate,
+            appended => appended.map_err(|error| unavailable(&error, source, &first))?,
         };
-        Ok(Answer { outcome, id: head.id().to_owned(), text: String::new() })
+        let mut outcome = None;
+        for ((head, item), appended) in heads.iter().zip(items).zip(&appended) {
+            match self.outcome(Some(appended)) {
+                Some(found) => outcome = Some(outcome.map_or(found, |outcome: Outcome| outcome.min(found))),
+                None => aside.push((item, conflict(head))),
+            }
+        }
+        let (count, set_aside) = (appended.len(), aside.len());
+        let mut answer = Answer::from(Outcome::Empty);
+        for (raw, why) in aside {
+            answer = self.set_aside(webhook, &raw, why).await?;
+        }
+        let Some(outcome) = outcome else { return Ok(answer) };
+        let text =
+            if set_aside == 0 { format!("{count} events stored") } else { format!("{set_aside} events in quarantine, the others stored") };
+        Ok(self.stored(webhook, outcome, first, text))
+    }
+
+    /// What became of an event; `None` if its identity says that what is stored must not be.
+    fn outcome(&self, appended: Option<&Appended>) -> Option<Outcome> {
+        match appended.and_then(|appended| appended.duplicate) {
+            None => Some(Outcome::Accepted),
+            Some(Duplicate::SameContent) => Some(Outcome::Duplicate),
+            Some(Duplicate::OtherContent) if self.source.identity.forbids_changes() => None,
+            Some(Duplicate::OtherContent) => Some(Outcome::ChangedDuplicate),
+        }
+    }
+
+    /// The answer to what is stored, in our words or those that the provider wants.
+    fn stored(&self, webhook: &Webhook<'_>, outcome: Outcome, id: String, text: String) -> Answer {
+        let reply = self.source.reply(incoming(&webhook.head, &webhook.raw)).map(Box::new);
+        Answer { text, reply, ..Answer::about(outcome, id) }
     }
 
     /// Quarantine, or a refusal where the source wants that.
-    async fn set_aside(&self, webhook: &Webhook<'_>, why: Undecodable) -> Result<Answer, Answer> {
+    async fn set_aside(&self, webhook: &Webhook<'_>, raw: &Bytes, why: Undecodable) -> Result<Answer, Answer> {
         let Self { edge, source, quarantine, .. } = self;
         let text = if why.path.is_empty() { why.message.clone() } else { format!("{}: {}", why.path, why.message) };
         if source.refuses_undecodable {
-            return Err(Answer { outcome: Outcome::RefusedUndecodable, id: String::new(), text });
+            return Err(Answer::saying(Outcome::RefusedUndecodable, text));
         }
         let (reason, path, identity) = (why.reason, why.path.clone(), why.identity.clone());
-        let kept = quarantine.keep(&*edge.store, webhook.now, source, &webhook.headers, &webhook.raw, why).await;
+        let kept = quarantine.keep(&*edge.store, webhook.now, source, &webhook.head.headers, raw, why).await;
         let kept = kept.map_err(|error| match error {
             CommitError::Append(error) => unavailable(&error, source, &identity),
             _ => Outcome::StoreUnavailable.into(),
@@ -186,161 +254,16 @@ impl Hook<'_> {
             "a verified webhook is in quarantine"
         );
         let outcome = if kept.again { Outcome::QuarantinedAgain } else { Outcome::from(reason) };
-        Ok(Answer { outcome, id: kept.id, text })
+        Ok(Answer { text, ..Answer::about(outcome, kept.id) })
     }
 }
 
-impl Source {
-    /// Identity, event type and typed data of a verified request.
-    fn understand(&self, webhook: &Webhook<'_>, entropy: &Entropy) -> Result<Meaning, Undecodable> {
-        let Webhook { headers, raw, kind, now, arrival } = webhook;
-        let unreadable = |message| Undecodable {
-            identity: self.identity.id(headers, &Selected::default(), raw).unwrap_or_default(),
-            ..Undecodable::new(Reason::MalformedBody, message)
-        };
-        let json = body::json(*kind, raw).map_err(unreadable)?;
-        // Checked by `body::json`, which makes nothing else.
-        let text = str::from_utf8(&json).unwrap_or_default();
-        let selected = self.selector.select(text).map_err(|error| unreadable(error.to_string()))?;
-        if let Some(text) = self.handshake.as_ref().and_then(|handshake| handshake.answer(headers, &selected)) {
-            return Ok(Meaning::Handshake(text));
-        }
-        let id = self.identity.id(headers, &selected, raw).map_err(|absent| Undecodable::lacking(Reason::NoIdentity, &absent))?;
-        let provider_type = self.typing.provider_type(headers, &selected);
-        let provider_type =
-            provider_type.map_err(|absent| Undecodable { identity: id.clone(), ..Undecodable::lacking(Reason::NoEventType, &absent) })?;
-        let sealed = match self.typing.event(&provider_type, json.clone(), text, headers, &selected) {
-            Ok(mut event) => {
-                event.id.clone_from(&id);
-                if let Some(arrival) = arrival {
-                    arrival.stamp(&mut event);
-                }
-                self.seal(event, raw, *now, entropy).map_err(|invalid| Undecodable::from(&invalid))
-            }
-            Err(error) => Err(Undecodable::from(&error)),
-        };
-        let named = |why| Undecodable { identity: id, event_type: self.typing.event_type(&provider_type), ..why };
-        sealed.map(Meaning::Event).map_err(named)
-    }
-
-    fn seal(&self, event: wire::Event, raw: &Bytes, now: u64, entropy: &Entropy) -> Result<NewEvent, InvalidEvent> {
-        let identity = envelope::Identity { fingerprint: Some(xxh3_128(raw)), window: self.identity.window() };
-        let kept = self.raw_to_keep(raw, &event);
-        // The event is seldom larger than what it was made from.
-        let mut room = BytesMut::with_capacity(2 * raw.len() + envelope::ADDED_BYTES);
-        envelope::seal(event, kept, identity, now, entropy, &mut room)
-    }
-
-    /// The raw body, where it is to be kept: not when the event is the body already, and not when both are too large together.
-    fn raw_to_keep<'a>(&self, raw: &'a Bytes, event: &wire::Event) -> &'a [u8] {
-        let data = event.data.as_ref().map_or(&b""[..], |data| &data.value);
-        let contained = data.ends_with(raw);
-        if self.keeps_raw && !contained && data.len() + raw.len() <= limits::MAX_EVENT_BYTES { raw } else { b"" }
-    }
+fn incoming<'a>(head: &'a Parts, body: &'a [u8]) -> Incoming<'a> {
+    Incoming { method: &head.method, target: &head.uri, headers: &head.headers, body }
 }
 
-impl Undecodable {
-    fn new(reason: Reason, message: String) -> Self {
-        Self { reason, event_type: String::new(), path: String::new(), message, identity: String::new() }
-    }
-
-    fn lacking(reason: Reason, absent: &Absent) -> Self {
-        let path = match absent {
-            Absent::Pointer(pointer) => pointer.to_string(),
-            Absent::Header(_) => String::new(),
-        };
-        Self { path, ..Self::new(reason, absent.to_string()) }
-    }
-}
-
-impl From<&InvalidEvent> for Undecodable {
-    fn from(invalid: &InvalidEvent) -> Self {
-        Self::new(Reason::InvalidEvent, invalid.to_string())
-    }
-}
-
-impl From<&DecodeError> for Undecodable {
-    fn from(error: &DecodeError) -> Self {
-        let reason = match error {
-            DecodeError::Malformed(_) => Reason::MalformedBody,
-            DecodeError::Mismatch { .. } => Reason::TypeMismatch,
-            DecodeError::Missing { .. } => Reason::RequiredFieldMissing,
-        };
-        Self { path: error.pointer(), ..Self::new(reason, error.to_string()) }
-    }
-}
-
-fn unavailable(error: &AppendError, source: &Source, id: &str) -> Answer {
-    tracing::warn!(source = &*source.name, id, %error, "a webhook could not be stored");
-    match error {
-        AppendError::Full { .. } => Outcome::StoreFull,
-        AppendError::Unknown(_) => Outcome::OutcomeUnknown,
-        AppendError::TooLarge { .. } | AppendError::Unavailable(_) => Outcome::StoreUnavailable,
-    }
-    .into()
-}
-
-/// What a request is answered.
-struct Answer {
-    outcome: Outcome,
-    /// Of the event, or of the quarantined webhook.
-    id: String,
-    /// The text of a handshake; or what is wrong, where the sender may know.
-    text: String,
-}
-
-impl From<Outcome> for Answer {
-    fn from(outcome: Outcome) -> Self {
-        Self { outcome, id: String::new(), text: String::new() }
-    }
-}
-
-#[derive(Serialize)]
-struct Text<'a> {
-    status: &'a str,
-    message: Cow<'a, str>,
-    event_id: &'a str,
-}
-
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        let Self { outcome, id, text } = self;
-        if outcome == Outcome::Handshake {
-            return (outcome.status(), [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], text).into_response();
-        }
-        let message = match outcome.status() {
-            StatusCode::UNAUTHORIZED => "the signature is missing or wrong".into(),
-            _ => message(outcome, &text),
-        };
-        let mut response = (outcome.status(), axum::Json(Text { status: outcome.kind(), message, event_id: &id })).into_response();
-        let headers = response.headers_mut();
-        match outcome {
-            Outcome::RefusedMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
-            Outcome::StoreFull => drop(headers.insert(RETRY_AFTER, limits::RETRY_AFTER_FULL.as_secs().into())),
-            Outcome::StoreUnavailable | Outcome::OutcomeUnknown => {
-                headers.insert(RETRY_AFTER, limits::RETRY_AFTER_UNAVAILABLE.as_secs().into());
-            }
-            _ if outcome.is_unverified() => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
-            }
-            _ => {}
-        }
-        response
-    }
-}
-
-fn message(outcome: Outcome, text: &str) -> Cow<'_, str> {
-    match outcome {
-        Outcome::Accepted => "stored".into(),
-        Outcome::Duplicate | Outcome::ChangedDuplicate => "stored before; this is the id of the first".into(),
-        Outcome::RefusedMethod => "webhooks are posted".into(),
-        Outcome::RefusedContentType => "send application/json, not compressed (or a form, where the provider sends forms)".into(),
-        Outcome::RefusedTooLarge => format!("the body is larger than {text} bytes, the most that this source takes").into(),
-        Outcome::RefusedTooSlow => "the body did not come in time".into(),
-        Outcome::RefusedBroken => "the body broke off".into(),
-        Outcome::StoreFull => "the store is full; try again later".into(),
-        Outcome::StoreUnavailable => "the store does not answer; try again".into(),
-        Outcome::OutcomeUnknown => "the store did not confirm; try again, a copy is recognised".into(),
-        _ => format!("{}: {text}", outcome.reason()).into(),
-    }
+fn conflict(head: &EventHead) -> Undecodable {
+    let (id, event_type) = (head.id().to_owned(), head.event_type().to_owned());
+    let message = format!("an event {id} is stored already, of another body; the identity of the source says that this must not be");
+    Undecodable { identity: id, event_type, ..Undecodable::new(Reason::IdentityConflict, message) }
 }

@@ -17,7 +17,7 @@ use crate::{
     config::Setup,
     entropy::{Entropy, NoEntropy},
     grpc,
-    ingress::{self, Edge, LiveSources},
+    ingress::{self, Edge, KeyRing, LiveSources},
     metrics::{self, Exposition, Histogram},
     page::{self, Pages},
     trace::Tracer,
@@ -66,7 +66,7 @@ pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogra
     let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection(&grpc::ADMIN_SERVICES)?).into_axum_router();
     let admin = admin.merge(metrics::router(Exposition { broker: Arc::clone(&broker), sources: sources.clone(), syncs }));
     let page = page::router(Pages::new(&broker, sources.clone(), authority.clone())?);
-    let edge = ingress::router(Edge { store, clock, entropy, sources: sources.clone(), tracer });
+    let edge = ingress::router(Edge { store, clock, entropy, sources: sources.clone(), keys: KeyRing::default(), tracer });
     // Everything that is served there, whatever it is, is behind the guard; the page has a door of its own, with the same lock.
     let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority).merge(page));
     Ok(Opened { broker, routes: Routes { edge, agents, admin }, sources })

@@ -9,7 +9,7 @@ use waypost_broker::{
     config,
     entropy::Entropy,
     grpc::admin_routes,
-    ingress::{Edge, LiveSources, router},
+    ingress::{Edge, KeyRing, LiveSources, router},
     trace::Tracer,
 };
 use waypost_proto::v1::{
@@ -147,8 +147,8 @@ async fn quarantined_webhooks_are_shown_with_their_source_and_go_after_their_tim
     let world = World::new().await;
     let sources = sources();
     let (store, clock) = (std::sync::Arc::clone(&world.broker.store), world.broker.clock);
-    let edge =
-        router(Edge { store, clock, entropy: std::sync::Arc::new(Entropy::seeded(3)), sources: sources.clone(), tracer: Tracer::off() });
+    let (entropy, tracer) = (std::sync::Arc::new(Entropy::seeded(3)), Tracer::off());
+    let edge = router(Edge { store, clock, entropy, sources: sources.clone(), keys: KeyRing::default(), tracer });
     let post = || http::Request::post("/hooks/tool").header("content-type", "application/json").body(Body::from("{")).unwrap();
     assert_eq!(edge.clone().oneshot(post()).await.unwrap().status(), http::StatusCode::ACCEPTED);
 

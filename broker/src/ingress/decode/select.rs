@@ -17,7 +17,7 @@ use super::{
 };
 
 /// A JSON pointer (RFC 6901), such as `/issue/title`; empty for the whole document.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pointer(Vec<String>);
 
 /// Why a text is not a JSON pointer.
@@ -84,6 +84,23 @@ impl Selector {
             *slots += 1;
             *slots - 1
         }))
+    }
+
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots == 0
+    }
+
+    /// The slot of a pointer that was added.
+    #[must_use]
+    pub fn slot(&self, pointer: &Pointer) -> Option<Slot> {
+        let child = |node: &'_ Node, part: &String| node.children.iter().position(|(name, _)| name == part);
+        let mut node = &self.root;
+        for part in &pointer.0 {
+            node = &node.children[child(node, part)?].1;
+        }
+        node.slot.map(Slot)
     }
 
     /// Finds the values in a document. Without pointers the document is not looked at.

@@ -61,7 +61,7 @@ async fn an_unverified_sender_learns_nothing_but_that() {
 async fn an_old_signature_is_refused() {
     let edge = Harness::new("[pay]\nscheme = \"stripe\"\nsecrets = [\"file:secret\"]\ntolerance = \"1m\"");
     let verifier = edge.sources.get("pay").unwrap().verifier().unwrap();
-    let sign = |wall| verifier.sign(HeaderMap::new(), b"{}", "", None, wall).unwrap();
+    let sign = |wall| verifier.sign(HeaderMap::new(), &Sample { wall, ..sample(b"{}", None) }).unwrap();
     let old = request("/hooks/pay", sign(NOW - 61_000_000), "{}");
     assert_eq!(edge.send(old).await.status, StatusCode::UNAUTHORIZED);
     let ahead = request("/hooks/pay", sign(NOW + 61_000_000), "{}");
@@ -241,7 +241,7 @@ proptest::proptest! {
             let edge = Harness::new(&format!("{GITHUB}\n[slack]\nscheme = \"slack\"\nsecrets = [\"file:secret\"]"));
             for name in ["github", "slack"] {
                 let verifier = edge.sources.get(name).unwrap().verifier().unwrap();
-                let mut headers = verifier.sign(HeaderMap::new(), &body, "1", Some(&event), NOW).unwrap();
+                let mut headers = verifier.sign(HeaderMap::new(), &sample(&body, Some(&event))).unwrap();
                 headers.insert("content-type", content_type.parse().unwrap());
                 let answer = edge.send(request(&format!("/hooks/{name}"), headers, body.clone())).await;
                 assert!(matches!(answer.status.as_u16(), 200 | 202 | 415), "{answer:?}");

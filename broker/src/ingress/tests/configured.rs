@@ -63,7 +63,7 @@ fn every_problem_is_named_at_once() {
 #[test]
 fn words_that_do_not_exist_are_refused_with_those_that_do() {
     for (config, expected) in [
-        ("scheme = \"githup\"", "\"githup\" is no provider; there are github, hmac, shopify, slack, standard-webhooks, stripe"),
+        ("scheme = \"githup\"", "\"githup\" is no provider; there are adyen, adyen-platform, asana"),
         ("identity = \"random\"", "\"random\" is not an identity: use delivery_id, body_hash or none"),
         ("identity = { templat = \"x\" }", "unknown variant `templat`"),
         ("verify = \"maybe\"", "unknown variant `maybe`"),
@@ -104,4 +104,37 @@ fn an_operators_own_type_can_be_mapped() {
     );
     assert_eq!(findings, []);
     assert_eq!(built[0].event_types(), ["acme.v1.Reading"]);
+}
+
+#[test]
+fn a_source_says_what_its_scheme_needs_beside_secrets() {
+    for (config, expected) in [
+        ("scheme = \"square\"\nsecrets = [\"file:secret\"]", "sources.a.public_base_url: is missing: the provider signs the address"),
+        ("scheme = \"hmac\"\nsecrets = [\"file:secret\"]\npublic_base_url = \"hooks.example.com\"", "is not scheme and host"),
+        ("scheme = \"aws-sns\"", "sources.a.allow.topic: is missing: the provider signs for all its customers"),
+        ("scheme = \"google-pubsub\"\nallow = { audience = [\"x\"], email = [] }", "sources.a.allow.email: is missing"),
+        ("scheme = \"aws-sns\"\nallow = { topic = [\"t\"], topics = [\"t\"] }", "sources.a.allow.topics: would not be looked at"),
+        ("scheme = \"aws-sns\"\nallow = { topic = [\"t\"] }\nsecrets = [\"file:secret\"]", "sources.a.secrets: would not be used"),
+        ("scheme = \"paypal\"", "sources.a.secrets: is missing"),
+        ("scheme = \"meta\"\nsecrets = [\"file:secret\"]", "sources.a.handshake_token: is missing"),
+        ("scheme = \"github\"\nsecrets = [\"file:secret\"]\npairing = true", "sources.a.pairing: has no effect"),
+        ("scheme = \"discord\"\nsecrets = [\"file:secret\"]", "sources.a.secrets: number 1 is not hexadecimal"),
+        ("scheme = \"plaid\"\nsecrets = [\"file:secret\"]", "sources.a.secrets: number 1 is neither a JWK nor a set of them"),
+    ] {
+        let found = problems(&format!("[a]\n{config}"));
+        assert!(found.contains(expected), "{expected}\nis not in\n{found}");
+    }
+    let (built, findings, _) = build("[a]\nscheme = \"aws-sns\"\nallow = { topic = [\"t\"] }\n[b]\nscheme = \"notion\"\npairing = true");
+    assert_eq!((built.len(), findings), (2, vec![]));
+}
+
+#[test]
+fn an_operator_writes_a_scheme_in_the_words_of_the_table() {
+    let table: toml::Table = include_str!("../verify/providers.toml").parse().unwrap();
+    for (name, row) in table {
+        let mut source = toml::Table::new();
+        source.insert("scheme".to_owned(), row);
+        let config: SourceConfig = toml::from_str(&toml::to_string(&source).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(config.scheme.unwrap().name, "custom", "{name}");
+    }
 }

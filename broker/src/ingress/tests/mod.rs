@@ -10,8 +10,12 @@ macro_rules! payload {
 }
 
 mod answers;
+mod batch;
 mod configured;
+mod handshakes;
 mod identity;
+mod keys;
+mod providers;
 mod quarantine;
 mod typing;
 
@@ -30,7 +34,7 @@ use tower::ServiceExt;
 use waypost_proto::wire;
 use waypost_store::{EventStore, MemoryConfig, MemoryStore, ReadLimits, Selection, StoredEvent};
 
-use super::{Edge, LiveSources, Source, Sources, router};
+use super::{Edge, KeyRing, LiveSources, Source, Sources, router, verify::Sample};
 use crate::{
     clock::Clock,
     config::{Findings, SourceConfig, SourceContext, Span, parse},
@@ -91,7 +95,8 @@ impl Harness {
         let sources = Sources::new(built).unwrap();
         let clock = Clock::starting_at(NOW);
         let entropy = Arc::new(Entropy::seeded(1));
-        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: LiveSources::new(sources.clone()), tracer: Tracer::off() };
+        let (sources_now, keys) = (LiveSources::new(sources.clone()), KeyRing::default());
+        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: sources_now, keys, tracer: Tracer::off() };
         Self { router: router(edge), store, sources, clock, _secrets: secrets }
     }
 
@@ -109,7 +114,11 @@ impl Harness {
     fn signed(&self, source: &str, id: &str, event_type: Option<&str>, body: &str) -> Request<Body> {
         let source = self.sources.get(source).unwrap();
         let headers = match source.verifier() {
-            Some(verifier) => verifier.sign(HeaderMap::new(), body.as_bytes(), id, event_type, self.clock.wall()).unwrap(),
+            Some(verifier) => {
+                let (target, wall) = (source.path.parse().unwrap(), self.clock.wall());
+                let sample = Sample { target: &target, body: body.as_bytes(), delivery_id: id, event_type, wall };
+                verifier.sign(HeaderMap::new(), &sample).unwrap()
+            }
             None => HeaderMap::new(),
         };
         request(&source.path, headers, body.to_owned())
@@ -157,6 +166,12 @@ fn request(path: &str, headers: HeaderMap, body: impl Into<Body>) -> Request<Bod
     let mut request = Request::builder().method(Method::POST).uri(path).body(body.into()).unwrap();
     *request.headers_mut() = headers;
     request
+}
+
+/// What a provider would sign, whatever the path.
+fn sample<'a>(body: &'a [u8], event_type: Option<&'a str>) -> Sample<'a> {
+    static TARGET: LazyLock<http::Uri> = LazyLock::new(|| http::Uri::from_static("/hooks/x"));
+    Sample { target: &TARGET, body, delivery_id: "1", event_type, wall: NOW }
 }
 
 fn data<T: Message + Default + prost::Name>(event: &wire::Event) -> T {

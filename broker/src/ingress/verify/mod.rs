@@ -1,31 +1,49 @@
 //! Verification of webhooks: one engine, providers as data.
 //!
 //! Constraints:
-//! - What is verified are the bytes as they were received, before anything parses them.
+//! - What is verified are the bytes as they were received, before anything parses them; only schemes whose signature stands in the body,
+//!   or covers its fields, look into it earlier.
 //! - Every active secret is tried with every candidate signature, without an early exit; comparisons take constant time.
 //! - Why a request was refused is known inside, and never told outside.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `scheme` | [`Scheme`]: how a provider signs, identifies and names its webhooks; the same words in the table and in a configuration |
+//! | `rules` | what a scheme says beside its signature: tokens, fetched keys, handshakes, batches, answers |
+//! | `soundness` | what cannot work in a scheme |
 //! | `providers` | the table: one row and one test vector each |
-//! | `grammar` | the signature header taken apart |
+//! | `grammar` | the signature taken apart |
+//! | `view` | what stands for each part of a template |
 //! | `mac` | algorithms and keys |
+//! | `public` | public keys |
+//! | `jwt` | signatures that are a token |
 //! | `engine` | [`Verifier`]: a scheme with its secrets |
 //! | `sign` | the same, the other way round: samples |
 
 mod engine;
 mod grammar;
+mod jwt;
 mod mac;
 mod providers;
+mod public;
+mod rules;
 mod scheme;
 mod sign;
+mod soundness;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod view;
 
-pub use engine::{Rejection, Verifier};
+pub(crate) use engine::KeysAt;
+pub use engine::{Expected, Rejection, Verifier};
+pub(crate) use mac::equal;
 pub use providers::provider;
+pub use public::KeySet;
+pub use rules::{BatchRule, FetchRule, HandshakeRule, JsonTemplate, JwtAlgorithm, JwtRule, KeyFormat, KeysRule, Reply, UrlPattern};
 pub use scheme::{
-    Algorithm, Encoding, Facts, Form, Handshake, KeyEncoding, ListGrammar, Scheme, SchemeConfig, SignatureRule, TimeUnit, TimestampRule,
+    Algorithm, Checked, Covers, Encoding, Facts, Form, KeyEncoding, ListGrammar, Scheme, SchemeConfig, SignatureRule, TimeUnit,
+    TimestampRule,
 };
-pub use sign::SampleProblem;
+pub use sign::{Sample, SampleProblem};
+pub use view::Incoming;
+pub(crate) use view::View;

@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 use http::HeaderName;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::provider;
+use super::{
+    provider,
+    public::Method,
+    rules::{BatchRule, HandshakeRule, JwtRule, KeysRule, Reply},
+};
 use crate::{
     config::Span,
     ingress::{
@@ -56,15 +60,31 @@ pub struct Scheme {
     /// What is signed. Default: `{body}`.
     #[serde(default = "body")]
     pub signed: Template,
+    /// How much of a webhook that protects. Default: `body`.
+    #[serde(default)]
+    pub covers: Covers,
+    /// Where the SHA-256 of the body stands in hex, in schemes that sign it instead of the body. A form whose fields are signed needs none.
+    #[serde(default)]
+    pub body_hash: Option<Template>,
     /// Default: `hmac-sha256`.
     #[serde(default)]
     pub algorithm: Algorithm,
+    /// What a token must say, with the algorithm `jwt`.
+    #[serde(default)]
+    pub jwt: Option<JwtRule>,
     /// How the secret becomes the key. Default: `utf8`.
     #[serde(default)]
     pub key: KeyEncoding,
     /// What is taken off the front of a secret, if it is there, before it is decoded.
     #[serde(default)]
     pub key_prefix: String,
+    /// Where the provider's public keys are fetched.
+    #[serde(default)]
+    pub keys: Option<KeysRule>,
+    /// What a source must list under `allow`, by name, and where it stands in a webhook: with a provider's keys anybody who is its
+    /// customer can have a webhook signed.
+    #[serde(default)]
+    pub allow: BTreeMap<String, Template>,
     /// A signed time. Without one there is no protection from replays but the identity.
     #[serde(default)]
     pub timestamp: Option<TimestampRule>,
@@ -74,9 +94,18 @@ pub struct Scheme {
     /// The provider's name for the kind of event: the parts that are there, joined by dots. The first must be there.
     #[serde(default)]
     pub event_type: Vec<Template>,
-    /// A request that only wants to see that somebody is there.
+    /// Requests that only want to see that somebody is there, the first that fits.
     #[serde(default)]
-    pub handshake: Option<Handshake>,
+    pub handshakes: Vec<HandshakeRule>,
+    /// Set when a webhook holds several events.
+    #[serde(default)]
+    pub batch: Option<BatchRule>,
+    /// What the provider wants to be answered, instead of our own answer.
+    #[serde(default)]
+    pub reply: Option<Reply>,
+    /// Content types that are JSON although they do not say so.
+    #[serde(default)]
+    pub accept: Vec<String>,
     /// Whether a form is accepted as well as JSON.
     #[serde(default)]
     pub form: Form,
@@ -92,13 +121,29 @@ fn body() -> Template {
     Template(vec![Part::Body])
 }
 
+/// How much of a webhook its signature protects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Covers {
+    /// Every byte of the body.
+    #[default]
+    Body,
+    /// Those fields of the payload that are named in `signed`.
+    Fields,
+    /// Nothing of the payload: who sees one webhook can send another body with it. Weak, and shown as such.
+    Nothing,
+}
+
 /// Where the signature is.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignatureRule {
-    /// The header. Exactly one of them must be there.
-    #[serde(deserialize_with = "header_name")]
-    pub header: HeaderName,
+    /// The header, or several of which any may hold it. Each may be there once.
+    #[serde(default, deserialize_with = "header_names")]
+    pub header: Vec<HeaderName>,
+    /// Elsewhere, instead of a header: `{/pointer}` or `{query:NAME}`.
+    #[serde(default)]
+    pub at: Option<Template>,
     /// What stands before the signature. A value without it is refused.
     #[serde(default)]
     pub prefix: String,
@@ -133,15 +178,35 @@ pub enum Algorithm {
     HmacSha256,
     /// HMAC with SHA-512.
     HmacSha512,
+    /// A bare hash over a content that holds `{secret}`: weak, and shown as such.
+    Sha256,
+    /// Ed25519.
+    Ed25519,
+    /// ECDSA with P-256 and SHA-256, the signature in DER.
+    EcdsaP256,
+    /// RSA (PKCS #1) with SHA-1: weak, and shown as such.
+    RsaSha1,
+    /// RSA (PKCS #1) with SHA-256.
+    RsaSha256,
+    /// A JSON Web Token.
+    Jwt,
     /// No signature: the secret itself is sent. Weak, and shown as such.
     Equals,
+    /// The same as HTTP Basic authentication: the secret is `user:password`.
+    Basic,
 }
 
 impl Algorithm {
     /// Whether it should not be chosen where there is a choice.
     #[must_use]
     pub fn is_weak(self) -> bool {
-        matches!(self, Self::HmacSha1 | Self::Equals)
+        matches!(self, Self::HmacSha1 | Self::RsaSha1 | Self::Sha256 | Self::Equals | Self::Basic)
+    }
+
+    /// Whether what is sent depends on the webhook at all.
+    #[must_use]
+    pub fn signs(self) -> bool {
+        !matches!(self, Self::Jwt | Self::Equals | Self::Basic)
     }
 }
 
@@ -167,13 +232,17 @@ pub enum KeyEncoding {
     Hex,
     /// Decoded from base64.
     Base64,
+    /// A public key or a certificate in PEM.
+    Pem,
+    /// A public key as a JSON Web Key, or a set of them.
+    Jwk,
 }
 
 /// Where a time is that the signature covers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimestampRule {
-    /// A single part: `{header:NAME}`, `{signature:KEY}` or, in a signed body, `{/pointer}`.
+    /// A single part: `{header:NAME}`, `{signature:KEY}`, `{claim:NAME}` or, in a signed body, `{/pointer}`.
     pub at: Template,
     /// Default: `s`.
     #[serde(default)]
@@ -196,20 +265,9 @@ pub enum TimeUnit {
     S,
     /// Milliseconds since 1970.
     Ms,
-    /// RFC 3339.
+    /// RFC 3339, and what of ISO 8601 is like it.
+    #[serde(alias = "iso8601")]
     Rfc3339,
-}
-
-/// A verified request that is answered and becomes no event: where the text at `when` is `is`, the text at `echo` is the answer.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Handshake {
-    /// What is looked at.
-    pub when: Template,
-    /// What it must be.
-    pub is: String,
-    /// What is answered, as `text/plain`.
-    pub echo: Template,
 }
 
 /// What becomes of `application/x-www-form-urlencoded`.
@@ -241,46 +299,88 @@ pub struct Facts {
     /// What to know before relying on it.
     #[serde(default)]
     pub note: String,
+    /// What the row was checked against; none where it was not yet, or not in the provider's own words.
+    #[serde(default)]
+    pub verified: Option<Checked>,
+    /// Where that can be read.
+    #[serde(default)]
+    pub checked: String,
+    /// It was written from what is said of the provider, or something of it is missing: the broker says so at start.
+    #[serde(default)]
+    pub experimental: bool,
+}
+
+/// What a row of the table was checked against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Checked {
+    /// A signature that the provider published.
+    Vector,
+    /// The code of the provider, or that it publishes.
+    Sdk,
+    /// The provider's documentation.
+    Docs,
 }
 
 impl Scheme {
-    /// What cannot work, as (key, problem).
+    /// Whether it should not be chosen where there is a choice.
     #[must_use]
-    pub fn problems(&self) -> Vec<(&'static str, String)> {
-        let mut problems = Vec::new();
-        let list = self.signature.list.as_ref();
-        let in_signature = |part: &&Part| matches!(part, Part::Signature(_));
-        if self.algorithm != Algorithm::Equals && !self.signed.0.contains(&Part::Body) {
-            problems.push(("signed", "does not hold {body}: anybody could change the body and keep the signature".to_owned()));
-        }
-        if let Some(part) = self.signed.0.iter().find(|part| matches!(part, Part::Pointer(_) | Part::FirstOf(_))) {
-            problems.push(("signed", format!("{part} cannot be used before the body is verified; use headers and {{body}}")));
-        }
-        if let (None, Some(part)) = (list, self.signed.0.iter().find(in_signature)) {
-            problems.push(("signed", format!("{part} needs signature.list, which says how the header is taken apart")));
-        }
-        if list.is_some_and(|list| list.key.is_empty() || list.separator == list.assign) {
-            problems.push(("signature.list", "needs a key, and a separator and an assign that differ".to_owned()));
-        }
-        if let Some(rule) = &self.timestamp {
-            problems.extend(self.timestamp_problem(rule).map(|problem| ("timestamp.at", problem)));
-        }
-        problems
+    pub fn is_weak(&self) -> bool {
+        let is_free = !self.algorithm.signs() && self.body_hash.is_none();
+        self.algorithm.is_weak() || self.covers == Covers::Nothing || is_free
     }
 
-    fn timestamp_problem(&self, rule: &TimestampRule) -> Option<String> {
-        let [part] = &*rule.at.0 else { return Some("is not a single part such as {header:NAME} or {signature:t}".to_owned()) };
-        let covered = match part {
-            Part::Pointer(_) => self.signed.0.contains(&Part::Body),
-            Part::Header(_) | Part::Signature(_) => self.signed.0.contains(part),
-            Part::Literal(_) | Part::FirstOf(_) | Part::Body => false,
-        };
-        let uncovered = || format!("{part} is not in signed, so anybody could set it: a time that is not signed protects from nothing");
-        (!covered).then(uncovered)
+    /// Whether a source must say by which address the provider calls it.
+    #[must_use]
+    pub fn signs_the_url(&self) -> bool {
+        self.signed.parts().any(|part| matches!(part, Part::Url { .. }))
+    }
+
+    /// Whether the secret is a part of what is signed.
+    #[must_use]
+    pub fn signs_the_secret(&self) -> bool {
+        self.signed.parts().any(|part| *part == Part::Secret)
+    }
+
+    /// Whether a source must have a secret: not with keys that the provider publishes, which are all that it takes.
+    #[must_use]
+    pub fn needs_secrets(&self) -> bool {
+        self.keys.is_none() || self.signs_the_secret()
+    }
+
+    /// Whether a source must have a word of its own for handshakes.
+    #[must_use]
+    pub fn asks_for_a_token(&self) -> bool {
+        self.handshakes.iter().any(|rule| rule.token.is_some())
+    }
+
+    /// How signatures are made, if with a private key.
+    pub(crate) fn method(&self) -> Option<Method> {
+        match self.algorithm {
+            Algorithm::Ed25519 => Some(Method::Ed25519),
+            Algorithm::EcdsaP256 => Some(Method::P256),
+            Algorithm::RsaSha1 => Some(Method::RsaSha1),
+            Algorithm::RsaSha256 => Some(Method::RsaSha256),
+            Algorithm::Jwt => self.jwt.as_ref().map(|rule| rule.algorithm.method()),
+            _ => None,
+        }
     }
 }
 
-fn header_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HeaderName, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    name.parse().map_err(|_| D::Error::custom(format!("{name:?} is not the name of a header")))
+/// One name or several.
+fn header_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HeaderName>, D::Error> {
+    let names = OneOrMany::deserialize(deserializer)?;
+    let names = match names {
+        OneOrMany::One(name) => vec![name],
+        OneOrMany::Many(names) => names,
+    };
+    let parse = |name: String| name.parse().map_err(|_| D::Error::custom(format!("{name:?} is not the name of a header")));
+    names.into_iter().map(parse).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected the name of a header, or several")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
 }

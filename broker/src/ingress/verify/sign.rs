@@ -1,13 +1,19 @@
 //! A scheme the other way round: signing samples, as the provider would.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::{
     engine::Verifier,
     mac,
     scheme::{Scheme, TimeUnit},
+    view::{Incoming, View},
 };
-use crate::ingress::template::{Part, Template, one_header};
+use crate::ingress::{
+    decode::{Selected, Selector},
+    template::{Part, Template},
+};
 
 /// Why a sample could not be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +21,12 @@ pub enum SampleProblem {
     /// There is no secret to sign with.
     #[error("the source has no secret to sign with")]
     NoSecret,
+    /// Only the provider can sign.
+    #[error("the provider signs with a private key, which only it has; have it send a test, or replay what it sent")]
+    PrivateKey,
+    /// The signature is a part of the body.
+    #[error("the signature stands in the body or the address; have the provider send a test, or replay what it sent")]
+    NotInAHeader,
     /// A part cannot be made up.
     #[error("{part} must be given: it is signed, or names the event or the delivery")]
     Missing {
@@ -31,65 +43,77 @@ pub enum SampleProblem {
     },
 }
 
+/// What is to be signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// Path and query.
+    pub target: &'a Uri,
+    /// The body, which is taken as it is: a time inside it is not set.
+    pub body: &'a [u8],
+    /// What the provider would name the delivery by.
+    pub delivery_id: &'a str,
+    /// The provider's event type, for schemes that have it in a header.
+    pub event_type: Option<&'a str>,
+    /// The wall time in microseconds.
+    pub wall: u64,
+}
+
 impl Verifier {
-    /// The headers that make a body a verified webhook, signed with the first secret: those given, the signature, the signed time, and
-    /// the delivery id and the event type where the scheme has them in a header. `wall` is the wall time in microseconds.
-    ///
-    /// A time inside the body is not set: the body is taken as it is.
+    /// The headers that make a sample a verified webhook, signed with the first secret: those given, the signature, the signed time, and
+    /// the delivery id and the event type where the scheme has them in a header.
     ///
     /// # Errors
-    /// [`SampleProblem`] says what is missing.
-    pub fn sign(
-        &self,
-        mut headers: HeaderMap,
-        body: &[u8],
-        delivery_id: &str,
-        event_type: Option<&str>,
-        wall: u64,
-    ) -> Result<HeaderMap, SampleProblem> {
+    /// [`SampleProblem`] says what is missing, or why only the provider can sign.
+    pub fn sign(&self, mut headers: HeaderMap, sample: &Sample<'_>) -> Result<HeaderMap, SampleProblem> {
         let scheme = self.scheme();
-        let time = scheme.timestamp.as_ref().map(|rule| (&rule.at, time_text(rule.unit, wall)));
+        if scheme.method().is_some() {
+            return Err(SampleProblem::PrivateKey);
+        }
+        let header = scheme.signature.header.first().ok_or(SampleProblem::NotInAHeader)?;
+        let time = scheme.timestamp.as_ref().map(|rule| (&rule.at, time_text(rule.unit, sample.wall)));
         if let Some((Part::Header(name), text)) = time.as_ref().and_then(|(at, text)| Some((at.0.first()?, text))) {
             set(&mut headers, name, text)?;
         }
         if let Some(name) = scheme.delivery_id.as_ref().and_then(only_header) {
-            set(&mut headers, name, delivery_id)?;
+            set(&mut headers, name, sample.delivery_id)?;
         }
         if let Some(name) = scheme.event_type.first().and_then(only_header) {
             // A later part comes from the payload: `issues.opened` is sent as `issues`.
-            let first = event_type.map(|text| if scheme.event_type.len() > 1 { text.split('.').next().unwrap_or(text) } else { text });
+            let first =
+                sample.event_type.map(|text| if scheme.event_type.len() > 1 { text.split('.').next().unwrap_or(text) } else { text });
             match first {
                 Some(text) => set(&mut headers, name, text)?,
                 None if headers.contains_key(name) => {}
                 None => return Err(SampleProblem::Missing { part: format!("the event type (header {name})") }),
             }
         }
-        let signature = self.signature(scheme, &headers, body, time.as_ref().map(|(_, text)| text.as_str()))?;
-        set(&mut headers, &scheme.signature.header, &signature)?;
+        let signature = self.signature(scheme, &headers, sample, time.as_ref().map(|(_, text)| text.as_str()))?;
+        set(&mut headers, header, &signature)?;
         Ok(headers)
     }
 
-    fn signature(&self, scheme: &Scheme, headers: &HeaderMap, body: &[u8], time: Option<&str>) -> Result<String, SampleProblem> {
+    fn signature(&self, scheme: &Scheme, headers: &HeaderMap, sample: &Sample<'_>, time: Option<&str>) -> Result<String, SampleProblem> {
         let key = self.first_key().ok_or(SampleProblem::NoSecret)?;
+        let (selector, selected) = (Selector::default(), Selected::default());
+        let request = Incoming { method: &Method::POST, target: sample.target, headers, body: sample.body };
+        let view = View { key: Some(key), ..View::new(request, self.base(), &selector, &selected) };
         let mut items = Vec::new();
-        let mut content: Vec<&[u8]> = Vec::new();
+        let mut content: Vec<Cow<'_, [u8]>> = Vec::new();
         for part in &scheme.signed.0 {
             let missing = || SampleProblem::Missing { part: part.to_string() };
             content.push(match part {
-                Part::Literal(text) => text.as_bytes(),
-                Part::Body => body,
-                Part::Header(name) => one_header(headers, name).ok_or_else(missing)?.as_bytes(),
                 // The one item beside the signature that a scheme can sign is its time.
                 Part::Signature(name) => {
                     let text = time.ok_or_else(missing)?;
                     items.push((name, text));
-                    text.as_bytes()
+                    Cow::Borrowed(text.as_bytes())
                 }
-                Part::Pointer(_) | Part::FirstOf(_) => return Err(missing()),
+                part => view.piece(part).ok_or_else(missing)?,
             });
         }
         let rule = &scheme.signature;
-        let signature = format!("{}{}", rule.prefix, mac::encode(scheme, &key.sign(&content)));
+        let signed = key.sign(&content).ok_or(SampleProblem::PrivateKey)?;
+        let signature = format!("{}{}", rule.prefix, mac::encode_for(scheme, &signed));
         let Some(list) = &rule.list else { return Ok(signature) };
         let mut text: String = items.iter().map(|(name, value)| format!("{name}{}{value}{}", list.assign, list.separator)).collect();
         text.push_str(&format!("{}{}{signature}", list.key, list.assign));
@@ -100,6 +124,7 @@ impl Verifier {
 fn only_header(template: &Template) -> Option<&HeaderName> {
     match &*template.0 {
         [Part::Header(name)] => Some(name),
+        [Part::FirstOf(parts)] => parts.iter().find_map(|part| if let Part::Header(name) = part { Some(name) } else { None }),
         _ => None,
     }
 }

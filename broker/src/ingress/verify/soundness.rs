@@ -1,0 +1,156 @@
+//! What cannot work in a scheme, and what protects from nothing.
+//!
+//! Constraint: found at start, each with its key and what would be right; the engine runs what is left without questions.
+
+use super::{
+    rules::HandshakeRule,
+    scheme::{Algorithm, Covers, Scheme, TimestampRule},
+};
+use crate::ingress::template::{Part, Template};
+
+/// (key, problem).
+type Problem = (&'static str, String);
+
+impl Scheme {
+    /// What cannot work, as (key, problem).
+    #[must_use]
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        self.check_signature(&mut problems);
+        if self.algorithm.signs() {
+            self.check_signed(&mut problems);
+        }
+        self.check_keys(&mut problems);
+        if let Some(rule) = &self.timestamp {
+            problems.extend(self.timestamp_problem(rule).map(|problem| ("timestamp.at", problem)));
+        }
+        problems.extend(self.body_hash.as_ref().and_then(|hash| self.hash_problem(hash)).map(|problem| ("body_hash", problem)));
+        for (name, template) in &self.allow {
+            if !matches!(&*template.0, [Part::Claim(_) | Part::Pointer(_)]) {
+                problems.push(("allow", format!("{name} is not a single part such as {{claim:aud}} or {{/TopicArn}}")));
+            }
+        }
+        if self.batch.as_ref().is_some_and(|batch| batch.signed) && self.covers == Covers::Body {
+            problems.push(("batch.signed", "signs items, so that covers must be \"fields\"".to_owned()));
+        }
+        for rule in &self.handshakes {
+            problems.extend(handshake_problem(rule).map(|problem| ("handshakes", problem)));
+        }
+        let in_reply = self.reply.iter().flat_map(|reply| reply.templates());
+        problems.extend(in_reply.flat_map(Template::parts).find_map(not_an_answer).map(|problem| ("reply", problem)));
+        problems
+    }
+
+    fn check_signature(&self, problems: &mut Vec<Problem>) {
+        let rule = &self.signature;
+        match (&*rule.header, &rule.at) {
+            ([], None) => problems.push(("signature", "says not where it is: give a header, or at".to_owned())),
+            ([_, ..], Some(_)) => problems.push(("signature", "is in a header and at another place; take one of them away".to_owned())),
+            ([], Some(at)) => match &*at.0 {
+                [Part::Pointer(_)] if self.covers != Covers::Body => {}
+                [Part::Pointer(pointer)] => {
+                    let problem =
+                        format!("{{{pointer}}} is in the body, which cannot sign itself; say what covers is: \"fields\" or \"nothing\"");
+                    problems.push(("signature.at", problem));
+                }
+                [Part::Query(_)] => {}
+                _ => problems.push(("signature.at", "is not a single part such as {/pointer} or {query:NAME}".to_owned())),
+            },
+            _ => {}
+        }
+        if rule.list.as_ref().is_some_and(|list| list.key.is_empty() || list.separator == list.assign) {
+            problems.push(("signature.list", "needs a key, and a separator and an assign that differ".to_owned()));
+        }
+    }
+
+    fn check_signed(&self, problems: &mut Vec<Problem>) {
+        let has = |wanted: &dyn Fn(&Part) -> bool| self.signed.parts().any(wanted);
+        let covers_body = self.body_hash.is_some() || has(&|part| matches!(part, Part::Body | Part::Crc32));
+        if self.covers == Covers::Body && !covers_body {
+            problems.push(("signed", "does not hold {body}: anybody could change the body and keep the signature".to_owned()));
+        }
+        let early = |part: &&Part| matches!(part, Part::Pointer(_)) && self.covers == Covers::Body;
+        if let Some(part) = self.signed.parts().find(early) {
+            let instead = "use headers and {body}, or say that the signature covers = \"fields\"";
+            problems.push(("signed", format!("{part} cannot be used before the body is verified; {instead}")));
+        }
+        let odd = |part: &&Part| matches!(part, Part::FirstOf(_) | Part::Mac(_) | Part::Claim(_));
+        if let Some(part) = self.signed.parts().find(odd) {
+            problems.push(("signed", format!("{part} cannot be signed: only the sender knows what it stood for")));
+        }
+        if let (None, Some(part)) = (&self.signature.list, self.signed.parts().find(|part| matches!(part, Part::Signature(_)))) {
+            problems.push(("signed", format!("{part} needs signature.list, which says how the header is taken apart")));
+        }
+        if self.algorithm == Algorithm::Sha256 && !self.signs_the_secret() {
+            problems.push(("signed", "does not hold {secret}: with algorithm = \"sha256\" anybody could sign".to_owned()));
+        }
+    }
+
+    fn check_keys(&self, problems: &mut Vec<Problem>) {
+        if (self.algorithm == Algorithm::Jwt) != self.jwt.is_some() {
+            problems.push(("jwt", "and algorithm = \"jwt\" go together".to_owned()));
+        }
+        let Some(rule) = &self.keys else { return };
+        if self.method().is_none() {
+            problems.push(("keys", "are public keys, which this algorithm does not have".to_owned()));
+        }
+        let usable = |part: &Part| matches!(part, Part::Literal(_) | Part::Header(_) | Part::Pointer(_));
+        if let Some(part) = rule.url.parts().find(|part| !usable(part)) {
+            problems.push(("keys.url", format!("{part} cannot be a part of an address; use {{header:NAME}} and {{/json/pointer}}")));
+        }
+        let is_fixed = rule.url.0.iter().all(|part| matches!(part, Part::Literal(_)));
+        if !is_fixed && rule.pinned.is_empty() {
+            problems.push(("keys.pinned", "is missing: whoever sends a webhook could name the key that verifies it".to_owned()));
+        }
+        if is_fixed && !rule.url.to_string().starts_with("https://") {
+            problems.push(("keys.url", "does not begin with https://".to_owned()));
+        }
+    }
+
+    /// Whether the signature covers a part.
+    fn is_signed(&self, part: &Part) -> bool {
+        match part {
+            Part::Claim(_) => self.algorithm == Algorithm::Jwt,
+            Part::Pointer(_) => self.signed.0.contains(&Part::Body) || self.signed.parts().any(|signed| signed == part),
+            Part::Query(_) => self.signs_the_url(),
+            Part::Header(_) | Part::Signature(_) => self.signed.0.contains(part),
+            _ => false,
+        }
+    }
+
+    fn timestamp_problem(&self, rule: &TimestampRule) -> Option<String> {
+        let [part] = &*rule.at.0 else { return Some("is not a single part such as {header:NAME} or {signature:t}".to_owned()) };
+        let unsigned = || format!("{part} is not in signed, so anybody could set it: a time that is not signed protects from nothing");
+        (!self.is_signed(part)).then(unsigned)
+    }
+
+    fn hash_problem(&self, hash: &Template) -> Option<String> {
+        let [part] = &*hash.0 else { return Some("is not a single part such as {query:NAME} or {claim:NAME}".to_owned()) };
+        (!self.is_signed(part)).then(|| format!("{part} is not in signed, so anybody could set it"))
+    }
+}
+
+fn handshake_problem(rule: &HandshakeRule) -> Option<String> {
+    if rule.method != http::Method::POST && rule.needs_the_body() {
+        return Some(format!("looks into the body, which a {} has not", rule.method));
+    }
+    if rule.method == http::Method::POST && rule.when.is_none() && rule.learns.is_none() {
+        return Some("needs when: otherwise every webhook would be one".to_owned());
+    }
+    if rule.is.is_some() && rule.when.is_none() {
+        return Some("says is without when".to_owned());
+    }
+    if rule.fetch.is_some() && rule.is_open() {
+        return Some("fetches an address for whoever asks; only a verified webhook may have one called".to_owned());
+    }
+    if rule.fetch.as_ref().is_some_and(|fetch| fetch.pinned.is_empty()) {
+        return Some("fetches an address that is not pinned".to_owned());
+    }
+    rule.templates().flat_map(Template::parts).find_map(not_an_answer)
+}
+
+/// What would give something away.
+fn not_an_answer(part: &Part) -> Option<String> {
+    matches!(part, Part::Secret | Part::Body | Part::Signature(_) | Part::Claim(_))
+        .then(|| format!("{part} cannot be used in a handshake or an answer"))
+}

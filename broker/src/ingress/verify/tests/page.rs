@@ -1,0 +1,97 @@
+//! `docs/providers.md`: what the table says, for people.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use super::{Algorithm, Covers};
+use crate::ingress::verify::{Checked, Scheme};
+
+const HEAD: &str = "\
+# Providers
+
+Made of `broker/src/ingress/verify/providers.toml`; a test compares the two (`WAYPOST_WRITE_DOCS=1 cargo test -p waypost-broker --lib the_page_of_providers`
+writes it anew). A source names its provider, `scheme = \"NAME\"`, or describes a scheme of its own in the words of that file.
+
+- **needs**: what a source says beside `secrets`. `public_base_url` is scheme and host as the provider calls them; `allow` lists what is meant for this source;
+  `handshake_token` is a word that provider and source agree on; `pairing = true` shows the secret that the provider gives in the log, once.
+- **time**: how far a signed time may be from now. Without one, the delivery id within the dedup window is the defence against replays.
+- **weak**: SHA-1, a bare secret, or a signature that leaves the payload open. There is no choice but another scheme of the same provider.
+- **experimental**: not checked against the provider's own words yet, or something is missing; the broker says so at start.
+
+| provider | `scheme` | signed with | time | needs | batch | checked | remarks |
+|---|---|---|---|---|---|---|---|
+";
+
+/// What the page should be.
+pub(super) fn render(table: &BTreeMap<String, Scheme>) -> String {
+    let mut page = HEAD.to_owned();
+    for (name, scheme) in table {
+        let facts = &scheme.facts;
+        let time = scheme.timestamp.as_ref().map(|rule| rule.tolerance.to_string()).unwrap_or_default();
+        let time = if time.is_empty() && scheme.jwt.is_some() { "its own end".to_owned() } else { time };
+        let batch = if scheme.batch.is_some() { "yes" } else { "" };
+        let title = facts.title.clone();
+        let cells =
+            [title, format!("`{name}`"), algorithm(scheme), time, needs(scheme), batch.to_owned(), checked(scheme), remarks(scheme)];
+        let _ = writeln!(page, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
+    }
+    page
+}
+
+fn algorithm(scheme: &Scheme) -> String {
+    let name = match scheme.algorithm {
+        Algorithm::HmacSha1 => "HMAC-SHA1",
+        Algorithm::HmacSha256 => "HMAC-SHA256",
+        Algorithm::HmacSha512 => "HMAC-SHA512",
+        Algorithm::Sha256 => "SHA-256 over the secret",
+        Algorithm::Ed25519 => "Ed25519",
+        Algorithm::EcdsaP256 => "ECDSA P-256",
+        Algorithm::RsaSha1 => "RSA-SHA1",
+        Algorithm::RsaSha256 => "RSA-SHA256",
+        Algorithm::Jwt => "a JWT",
+        Algorithm::Equals => "the secret itself",
+        Algorithm::Basic => "user and password",
+    };
+    let covers = match scheme.covers {
+        Covers::Body => "",
+        Covers::Fields => ", over some fields",
+        Covers::Nothing => ", not over the payload",
+    };
+    let covers = if scheme.algorithm.signs() { covers } else { "" };
+    format!("{name}{covers}{}", if scheme.is_weak() { " (weak)" } else { "" })
+}
+
+fn needs(scheme: &Scheme) -> String {
+    let mut needs: Vec<String> = scheme.allow.keys().map(|name| format!("`allow.{name}`")).collect();
+    if scheme.signs_the_url() {
+        needs.push("`public_base_url`".to_owned());
+    }
+    if scheme.asks_for_a_token() {
+        needs.push("`handshake_token`".to_owned());
+    }
+    if scheme.handshakes.iter().any(|rule| rule.learns.is_some()) {
+        needs.push("`pairing`, once".to_owned());
+    }
+    if !scheme.needs_secrets() {
+        needs.push("no secret".to_owned());
+    }
+    needs.join(", ")
+}
+
+fn checked(scheme: &Scheme) -> String {
+    let facts = &scheme.facts;
+    let what = match facts.verified {
+        Some(Checked::Vector) => format!("[signature]({})", facts.checked),
+        Some(Checked::Sdk) => format!("[code]({})", facts.checked),
+        Some(Checked::Docs) => format!("[docs]({})", facts.checked),
+        None => String::new(),
+    };
+    if facts.experimental { format!("{what} **experimental**").trim().to_owned() } else { what }
+}
+
+fn remarks(scheme: &Scheme) -> String {
+    let facts = &scheme.facts;
+    let waits = facts.timeout.map(|timeout| format!("waits {timeout}")).unwrap_or_default();
+    let retries = if facts.retries.is_empty() { String::new() } else { format!("retries: {}", facts.retries) };
+    let parts: Vec<String> = [waits, retries, facts.note.clone()].into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("; ")
+}

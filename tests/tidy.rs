@@ -27,6 +27,9 @@ const CLOCKS: [(&str, &str); 4] = [
     ("broker/store/src/testing/", "test doubles, by tokio's clock, which tests pause"),
 ];
 
+/// Whose public functions say what becomes of them when they fail, or are dropped: the crate that others build on.
+const FOR_OTHERS: [&str; 2] = ["agent-client/src/", "broker/src/testing/"];
+
 /// Where random numbers may be drawn without a seed: (start of the path, why).
 const DICE: [(&str, &str); 2] =
     [("broker/src/entropy.rs", "it is the entropy"), ("broker/store/src/embedded/salt.rs", "salts of segments: no answer depends on them")];
@@ -264,6 +267,52 @@ fn nothing_is_left_over() {
         }
     }
     none(broken);
+}
+
+/// The documentation above each public function, with the first line of its signature.
+fn public_functions(source: &Source) -> Vec<(usize, String, String)> {
+    let mut found = Vec::new();
+    let mut docs = String::new();
+    for (number, line) in source.lines_of(false) {
+        let code = line.trim_start();
+        if let Some(text) = code.strip_prefix("///") {
+            docs.push_str(text.trim());
+            docs.push('\n');
+        } else if code.starts_with("pub fn ") || code.starts_with("pub async fn ") {
+            found.push((number, code.to_owned(), std::mem::take(&mut docs)));
+        } else if !code.starts_with("#[") {
+            docs.clear();
+        }
+    }
+    found
+}
+
+#[test]
+fn what_agents_call_says_how_it_fails_and_what_a_drop_does() {
+    let mut broken = Vec::new();
+    for source in others().filter(|source| FOR_OTHERS.iter().any(|folder| source.path.starts_with(folder))) {
+        for (number, code, docs) in public_functions(&source) {
+            let says = |section: &str| docs.lines().any(|line| line == section);
+            let place = format!("{}:{number}: {code}", source.path);
+            if code.contains("async fn") && !says("# Cancel safety") {
+                broken.push(format!("{place}: say under \"# Cancel safety\" what becomes of it when its future is dropped"));
+            }
+            if code.contains("-> Result<") && !says("# Errors") {
+                broken.push(format!("{place}: say under \"# Errors\" when it fails"));
+            }
+        }
+    }
+    none(broken);
+}
+
+#[test]
+fn functions_with_their_documentation_are_found() {
+    let text =
+        "/// One.\n///\n/// # Errors\n#[must_use]\npub fn one() -> Result<(), ()> {\n}\n\n/// Two.\nstruct A;\npub async fn two() {}\n";
+    let source = Source { path: "agent-client/src/x.rs".into(), text: text.into() };
+    let found = public_functions(&source);
+    assert_eq!(found[0], (5, "pub fn one() -> Result<(), ()> {".into(), "One.\n\n# Errors\n".into()));
+    assert_eq!(found[1], (10, "pub async fn two() {}".into(), String::new()));
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::limits::FOREVER;
 use crate::lineage::{Lineage, LineageError, Story};
+use crate::observe::{Observer, Watch};
 use crate::publish::{self, PublishError, Published, Publisher, PublisherBuilder};
 use crate::read::ReadBuilder;
 use crate::rpc::{self, InvalidToken, Rpc, Token};
@@ -35,6 +37,7 @@ struct Inner {
     settler: Settler,
     agent: String,
     call_deadline: Duration,
+    watch: Watch,
 }
 
 /// Why there is no client.
@@ -68,6 +71,7 @@ pub struct ClientBuilder {
     call_deadline: Duration,
     token: Option<Token>,
     tls: Tls,
+    watch: Watch,
 }
 
 impl Client {
@@ -81,10 +85,19 @@ impl Client {
         Self::builder().connect(address)
     }
 
+    /// A client over a channel that was set up elsewhere, with the default settings: see [`ClientBuilder::over`].
+    ///
+    /// # Errors
+    ///
+    /// Outside of a Tokio runtime.
+    pub fn over(channel: Channel) -> Result<Self, ConnectError> {
+        Self::builder().over(channel)
+    }
+
     /// Settings for a client.
     pub fn builder() -> ClientBuilder {
         let agent = format!("agent-client/{}", env!("CARGO_PKG_VERSION"));
-        ClientBuilder { agent, call_deadline: Duration::from_secs(30), token: None, tls: Tls::new() }
+        ClientBuilder { agent, call_deadline: Duration::from_secs(30), token: None, tls: Tls::new(), watch: Watch::default() }
     }
 
     /// A subscription by this name: 1 to 128 of `a-z`, `A-Z`, `0-9`, `.`, `_`, `-`. Empty: an ephemeral one, which lives
@@ -103,29 +116,37 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: dropped before it resolves, the event may be stored or not. Set an id to publish it again.
+    /// Not cancel safe: dropped before it resolves, the event may be stored or not, and is not sent again. Set an id to publish
+    /// it again.
     pub async fn publish(&self, item: impl Into<PublishItem>) -> Result<Published, PublishError> {
         let mut results = self.publish_batch([item]).await;
         results.pop().unwrap_or(Err(PublishError::Closed))
     }
 
-    /// Publishes events in this order, as for [`publish`](Self::publish), with a result for each. It is no transaction.
+    /// Publishes events in this order, as for [`publish`](Self::publish), with a result for each, in the order of the events. It is
+    /// no transaction.
+    ///
+    /// # Errors
+    ///
+    /// Each event has its own, as for [`publish`](Self::publish).
     ///
     /// # Cancel safety
     ///
-    /// As for [`publish`](Self::publish).
+    /// Not cancel safe: dropped before it resolves, any of the events may be stored or not.
     pub async fn publish_batch<I>(&self, items: I) -> Vec<Result<Published, PublishError>>
     where
         I: IntoIterator,
         I::Item: Into<PublishItem>,
     {
         let items = items.into_iter().map(Into::into).collect();
-        publish::batch(self.inner.control.clone(), items, self.inner.call_deadline).await
+        publish::batch(self.inner.control.clone(), items, self.inner.call_deadline, &self.inner.watch).await
     }
 
     /// The fast way to publish many events: without waiting for one before the next.
     ///
-    /// Must be called inside a Tokio runtime.
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
         self.publisher_builder().start()
@@ -133,7 +154,7 @@ impl Client {
 
     /// Settings for a [`publisher`](Self::publisher).
     pub fn publisher_builder(&self) -> PublisherBuilder {
-        PublisherBuilder::new(self.inner.publish.clone())
+        PublisherBuilder::new(self.inner.publish.clone(), self.inner.watch.clone())
     }
 
     /// Reads the log, from the earliest event to the last unless told otherwise, without touching any subscription.
@@ -149,7 +170,7 @@ impl Client {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
+    /// Cancel safe: it only reads.
     pub async fn lineage(&self, story: Story) -> Result<Lineage, LineageError> {
         crate::lineage::get(self.inner.control.clone(), story, self.inner.call_deadline).await
     }
@@ -160,6 +181,10 @@ impl Client {
 
     pub(crate) fn settler(&self) -> Settler {
         self.inner.settler.clone()
+    }
+
+    pub(crate) fn watch(&self) -> Watch {
+        self.inner.watch.clone()
     }
 
     pub(crate) fn agent(&self) -> &str {
@@ -182,7 +207,7 @@ impl ClientBuilder {
 
     /// How long publishing and look-ups are tried before they fail. Default: 30 s. Subscriptions have no such end.
     pub fn call_deadline(mut self, deadline: Duration) -> Self {
-        self.call_deadline = deadline;
+        self.call_deadline = deadline.min(FOREVER);
         self
     }
 
@@ -190,6 +215,12 @@ impl ClientBuilder {
     /// into no log. Where the connection is not `https://`, whoever is on the way can read it.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Token::new(token.into()));
+        self
+    }
+
+    /// Who is told what happens, for metrics. Default: nobody.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.watch = Watch::new(observer);
         self
     }
 
@@ -210,7 +241,8 @@ impl ClientBuilder {
         self.build([endpoint.connect_lazy(), endpoint.connect_lazy(), endpoint.connect_lazy()])
     }
 
-    /// A client over a channel that was set up elsewhere: for other transports. It must connect again by itself.
+    /// A client over a channel that was set up elsewhere: for other transports, and for [tests](crate#testing-your-agent).
+    /// The channel must connect again by itself.
     ///
     /// # Errors
     ///
@@ -221,10 +253,11 @@ impl ClientBuilder {
     }
 
     fn build(self, channels: [Channel; 3]) -> Result<Client, ConnectError> {
-        let bearer = rpc::bearer(self.token)?;
+        let bearer = rpc::bearer(self.token.clone())?;
         let [control, publish, read] = channels.map(|channel| rpc::over(channel, bearer.clone()));
         let settler = Settler::start(control.clone());
-        Ok(Client { inner: Arc::new(Inner { control, publish, read, settler, agent: self.agent, call_deadline: self.call_deadline }) })
+        let Self { agent, call_deadline, watch, .. } = self;
+        Ok(Client { inner: Arc::new(Inner { control, publish, read, settler, agent, call_deadline, watch }) })
     }
 }
 

@@ -13,7 +13,9 @@ use waypost_proto::v1::{self, Ack, Event, Nack, PublishItem, Reject, Release, Re
 
 use crate::failure::Failure;
 use crate::limits::MAX_SETTLE_BYTES;
+use crate::observe::{Observed, Watch};
 use crate::settle::{AckWithError, Acked, Claim, SettleError, Settled, interpret, refused_output};
+use crate::trace::{self, TRACEPARENT, TRACESTATE};
 
 /// One attempt to have one event done. Settle it with one of the methods that consume it.
 ///
@@ -52,6 +54,8 @@ pub(crate) struct Envelope {
     attempt: u32,
     losses: u32,
     redriven: bool,
+    /// Empty when the broker does not trace it.
+    traceparent: String,
 }
 
 impl Delivery {
@@ -63,6 +67,7 @@ impl Delivery {
             attempt: delivery.attempt,
             losses: delivery.losses,
             redriven: delivery.redriven,
+            traceparent: delivery.traceparent,
         };
         Self { claim, envelope, event: delivery.event.unwrap_or_default(), data: () }
     }
@@ -109,6 +114,12 @@ impl<T> Delivery<T> {
         self.event.data_as::<v1::JsonPayload>().ok().map(|payload| payload.json)
     }
 
+    /// The name of the subscription; empty for an ephemeral one.
+    #[must_use]
+    pub fn subscription(&self) -> &str {
+        self.claim.lease().subscription()
+    }
+
     /// The event's offset.
     #[must_use]
     pub fn offset(&self) -> u64 {
@@ -139,6 +150,54 @@ impl<T> Delivery<T> {
         self.envelope.redriven
     }
 
+    /// What the work on the event continues, as a `traceparent` of W3C Trace Context: the broker's span of this delivery; where the
+    /// broker does not trace, the span that the event was made in. `None` when nobody traces it. The event's is as its publisher
+    /// wrote it, and need not be one.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        let event = || self.event.attributes.get(TRACEPARENT).map(String::as_str);
+        Some(&*self.envelope.traceparent).filter(|own| !own.is_empty()).or_else(event)
+    }
+
+    /// The `tracestate` that goes with the [`traceparent`](Self::traceparent).
+    #[must_use]
+    pub fn tracestate(&self) -> Option<&str> {
+        self.event.attributes.get(TRACESTATE).map(String::as_str)
+    }
+
+    /// A span for the work on this delivery, at level INFO with the target `agent_client::trace`: `process`, with the fields
+    /// `subscription`, `event`, `type`, `source`, `offset` and `attempt`. A [`Router`](crate::Router) runs each handler in one, and
+    /// records its `outcome`; whoever takes deliveries by hand does it so:
+    ///
+    /// ```
+    /// # use agent_client::{Delivery, SettleError};
+    /// use tracing::Instrument;
+    ///
+    /// # async fn work(delivery: &Delivery) {}
+    /// # async fn take(delivery: Delivery) -> Result<(), SettleError> {
+    /// let span = delivery.span();
+    /// async { work(&delivery).await; delivery.ack().await }.instrument(span).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// With the feature `otel` it continues the event's trace: see [Traces](crate#traces). Each call makes another span; where no
+    /// subscriber is interested in it, it costs next to nothing.
+    #[must_use]
+    pub fn span(&self) -> tracing::Span {
+        trace::span(self)
+    }
+
+    /// As an observer sees it.
+    pub(crate) fn observed(&self) -> Observed<'_> {
+        let Envelope { offset, attempt, .. } = self.envelope;
+        Observed { subscription: self.subscription(), event: &self.event, offset, attempt }
+    }
+
+    /// The way to the observer.
+    pub(crate) fn watch(&self) -> &Watch {
+        self.claim.lease().watch()
+    }
+
     /// Names this delivery as the cause of `event`, for publishing it: it gets its lineage from it. To settle the delivery
     /// in the same step, use [`ack_with`](Self::ack_with).
     #[must_use]
@@ -147,11 +206,11 @@ impl<T> Delivery<T> {
     }
 
     /// Resolves when the lease is gone, and says why: another session may be doing the same work. An ack is still accepted
-    /// while the event is not settled.
+    /// while the event is not settled. While the lease goes on, it stays pending.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: made for `select!` beside the work.
+    /// Cancel safe: made for `select!` beside the work. A lease that is gone stays gone, and each later call resolves at once.
     pub async fn revoked(&self) -> RevokedReason {
         self.claim.lease().revoked().await
     }
@@ -170,8 +229,9 @@ impl<T> Delivery<T> {
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the ack takes place, and is sent again after a broken connection, whether or not it is awaited. A
-    /// future that was never polled drops the delivery.
+    /// Once polled, the ack takes place, and is sent again after a broken connection, whether or not it is awaited, up to the
+    /// [settle deadline](crate::SubscribeBuilder::settle_deadline) if there is one; only its answer is lost. A future that was never
+    /// polled drops the delivery, which is then nacked.
     pub async fn ack(self) -> Result<Settled, SettleError> {
         self.settle(Action::Ack(Ack::default())).await
     }
@@ -185,9 +245,10 @@ impl<T> Delivery<T> {
     ///
     /// # Cancel safety
     ///
-    /// As for [`ack`](Self::ack).
+    /// As for [`ack`](Self::ack). If an output is refused and nobody awaits that, nothing is settled: the lease runs out, as a failed
+    /// attempt, and the event comes again.
     pub async fn ack_with(mut self, outputs: impl IntoIterator<Item = Event>) -> Result<Acked, AckWithError> {
-        let ack = Ack { outputs: outputs.into_iter().collect() };
+        let ack = Ack { outputs: outputs.into_iter().map(traced).collect() };
         let bytes = ack.encoded_len();
         if bytes > MAX_SETTLE_BYTES {
             let message =
@@ -277,4 +338,17 @@ impl<T> Delivery<T> {
     fn untyped(self) -> Delivery {
         Delivery { claim: self.claim, envelope: self.envelope, event: self.event, data: () }
     }
+}
+
+/// An output, in the trace of whoever makes it.
+#[cfg(feature = "otel")]
+fn traced(mut output: Event) -> Event {
+    trace::continue_in(&mut output);
+    output
+}
+
+/// An output, as it is: the broker continues its trace.
+#[cfg(not(feature = "otel"))]
+fn traced(output: Event) -> Event {
+    output
 }

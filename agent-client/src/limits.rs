@@ -14,6 +14,8 @@ pub(crate) const MAX_OUTSTANDING: u32 = 10_000;
 pub(crate) const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(15);
 /// Silent for this many heartbeats, a stream counts as broken.
 pub(crate) const PATIENCE: u32 = 3;
+/// As long as anybody waits: a century, so that every instant can be reckoned with.
+pub(crate) const FOREVER: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
 /// Deliveries that a session holds, unless asked otherwise.
 pub(crate) const DEFAULT_OUTSTANDING: usize = 32;
 /// How long handlers may go on after a shutdown, unless asked otherwise. With the farewell it is less than the 30 s after

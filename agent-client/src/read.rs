@@ -92,6 +92,10 @@ impl ReadBuilder {
     }
 
     /// Opens the reader. It connects when it is first polled.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
     #[must_use]
     pub fn open(self) -> Reader {
         let link = Link::new(HEARTBEAT.saturating_mul(PATIENCE));
@@ -126,7 +130,7 @@ impl Reader {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: nothing is lost.
+    /// Cancel safe: an event that was not returned is the next call's.
     pub async fn try_next(&mut self) -> Result<Option<StoredEvent>, ReadError> {
         poll_fn(|cx| self.poll_event(cx)).await.transpose()
     }

@@ -24,6 +24,7 @@
 //! | [`trace`] | what happened to one event, as OpenTelemetry spans |
 //! | [`schema`] | the registered message types, and what is checked against them |
 //! | [`ingress`] | the edge: a signed POST becomes a typed event |
+//! | `testing` | the whole of it inside of an agent's test, with the feature of that name |
 
 pub mod access;
 pub mod broker;
@@ -50,5 +51,7 @@ pub mod schema;
 pub mod server;
 pub mod spec;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod token;
 pub mod trace;

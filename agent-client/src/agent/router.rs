@@ -12,13 +12,17 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use prost::Name;
+use tokio::time::Instant;
+use tracing::{Instrument, Span};
 use waypost_proto::v1::Event;
 use waypost_proto::{DataError, full_name};
 
 use super::handler::{Handled, Handler};
 use super::outcome::HandlerError;
 use crate::delivery::Delivery;
+use crate::observe::Outcome;
 use crate::settle::{AckWithError, SettleError, Settled};
+use crate::trace;
 
 /// Handlers by the message that an event carries, with the state that all of them share.
 ///
@@ -82,6 +86,11 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
     /// Has the delivery handled, and settles it. Dropped, it gives the delivery back.
     pub(super) async fn dispatch(&self, delivery: Delivery, when_revoked: WhenRevoked) {
+        let span = delivery.span();
+        self.route(delivery, when_revoked).instrument(span).await;
+    }
+
+    async fn route(&self, delivery: Delivery, when_revoked: WhenRevoked) {
         let carried = delivery.event().data.as_ref().map_or("", |data| full_name(&data.type_url));
         match self.routes.get(carried).or(self.fallback.as_ref()) {
             Some(route) => route.run(self.state.clone(), delivery, when_revoked).await,
@@ -129,7 +138,8 @@ where
     fn run(&self, state: S, delivery: Delivery, when_revoked: WhenRevoked) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             let Some(delivery) = delivery.hand_out(self.decode) else { return };
-            let outcome = tokio::select! {
+            let mut handling = Handling::begin(&delivery);
+            let (how, outcome) = tokio::select! {
                 // Work that is done counts, also when the lease went at the same moment.
                 biased;
                 outcome = caught(self.handler.handle(state, &delivery)) => outcome,
@@ -138,19 +148,51 @@ where
                     return;
                 }
             };
+            handling.outcome = how;
+            drop(handling);
             settle(delivery, outcome).await;
         })
     }
 }
 
+/// A running handler; however it ends, it is told.
+struct Handling<'a, T> {
+    delivery: &'a Delivery<T>,
+    began: Instant,
+    span: Span,
+    outcome: Outcome,
+}
+
+impl<'a, T> Handling<'a, T> {
+    fn begin(delivery: &'a Delivery<T>) -> Self {
+        Self { delivery, began: Instant::now(), span: Span::current(), outcome: Outcome::Cancelled }
+    }
+}
+
+impl<T> Drop for Handling<'_, T> {
+    fn drop(&mut self) {
+        let Self { delivery, began, span, outcome } = self;
+        trace::ended(span, *outcome);
+        delivery.watch().tell(|observer| observer.handled(delivery.observed(), *outcome, began.elapsed()));
+    }
+}
+
 /// Runs a handler, and makes an error of its panic.
-async fn caught(mut handled: Handled<'_>) -> Result<Vec<Event>, HandlerError> {
+async fn caught(mut handled: Handled<'_>) -> (Outcome, Result<Vec<Event>, HandlerError>) {
     // What a panic may leave in disorder is the handler's own state, which it shares with nobody but by its own locks.
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handled.as_mut().poll(cx))) {
-        Ok(poll) => poll,
-        Err(panic) => Poll::Ready(Err(HandlerError::nack(panicked(&*panic)))),
+        Ok(poll) => poll.map(|outcome| (how(&outcome), outcome)),
+        Err(panic) => Poll::Ready((Outcome::Panicked, Err(HandlerError::nack(panicked(&*panic))))),
     })
     .await
+}
+
+fn how(outcome: &Result<Vec<Event>, HandlerError>) -> Outcome {
+    match outcome {
+        Ok(_) => Outcome::Done,
+        Err(HandlerError::Nack { .. }) => Outcome::Nacked,
+        Err(HandlerError::Reject { .. }) => Outcome::Rejected,
+    }
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> String {

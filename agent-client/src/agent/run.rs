@@ -78,15 +78,20 @@ impl<S: Clone + Send + Sync + 'static> Agent<S> {
     /// running handlers finish within the [grace](Self::grace), and releases (uncounted) what they did not finish. It
     /// returns at most 5 s after the grace; a settlement without an answer until then goes on in the background.
     ///
-    /// Before the broker is there it waits for it, and reconnects for ever. Must be called inside a Tokio runtime.
+    /// Before the broker is there it waits for it, and reconnects for ever.
     ///
     /// # Errors
     ///
     /// When the router has no handler, or the broker ends the subscription for good: see [`RunError`].
     ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
-    /// Dropped, the agent leaves without a grace, in the background: handlers are dropped, and what they held is released.
+    /// Not cancel safe: dropped, the agent leaves without a grace, in the background: handlers are dropped, and what they held is
+    /// released, uncounted. Let `shutdown` resolve instead.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let mut running = self.start()?;
         let ended = running.take_until(shutdown).await;
@@ -96,7 +101,7 @@ impl<S: Clone + Send + Sync + 'static> Agent<S> {
 
     /// As [`run_until`](Self::run_until) the process gets a SIGINT (Ctrl-C) or a SIGTERM. A second one ends the grace.
     ///
-    /// From now on these signals do not end the process by themselves.
+    /// From now on these signals do not end the process by themselves, also when it has returned, or was dropped.
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@ use super::outcome::{Answer, PublishError, Published, id, prepare};
 use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::limits::{MAX_ITEMS, MAX_PUBLISH_BYTES};
+use crate::observe::Watch;
 use crate::rpc::Rpc;
 
 /// A call that has no answer by then is made again.
@@ -20,8 +21,9 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 type Outcome = Result<Published, PublishError>;
 
 /// Publishes the items and gives a result for each, in order.
-pub(crate) async fn batch(rpc: Rpc, mut items: Vec<PublishItem>, deadline: Duration) -> Vec<Outcome> {
-    let give_up_at = Instant::now() + deadline;
+pub(crate) async fn batch(rpc: Rpc, mut items: Vec<PublishItem>, deadline: Duration, watch: &Watch) -> Vec<Outcome> {
+    let began = Instant::now();
+    let give_up_at = began + deadline;
     let mut outcomes: Vec<Option<Outcome>> = items.iter_mut().map(|item| prepare(item).err().map(Err)).collect();
     let mut last = None;
     let mut backoff = Backoff::without_immediate();
@@ -42,7 +44,14 @@ pub(crate) async fn batch(rpc: Rpc, mut items: Vec<PublishItem>, deadline: Durat
         sleep_until(next).await;
     }
     let timed_out = |item: &PublishItem| Err(PublishError::TimedOut { id: id(item), last: last.clone() });
-    outcomes.into_iter().zip(&items).map(|(outcome, item)| outcome.unwrap_or_else(|| timed_out(item))).collect()
+    let outcomes = outcomes.into_iter().zip(&items).map(|(outcome, item)| outcome.unwrap_or_else(|| timed_out(item)));
+    let tell = |(item, outcome): (&PublishItem, &Outcome)| {
+        let event = item.event.as_ref();
+        watch.tell(|observer| event.map_or((), |event| observer.published(event, outcome.as_ref(), began.elapsed())));
+    };
+    let outcomes: Vec<_> = outcomes.collect();
+    items.iter().zip(&outcomes).for_each(tell);
+    outcomes
 }
 
 /// One call. Gives the failure when some of it must be tried again.

@@ -64,12 +64,14 @@ impl From<PublishResult> for Answer {
     }
 }
 
-/// Gives the event its id, if it has none, and refuses what no call can carry.
+/// Gives the event its id, if it has none, and its place in the current trace, and refuses what no call can carry.
 pub(super) fn prepare(item: &mut PublishItem) -> Result<(), PublishError> {
     let event = item.event.get_or_insert_default();
     if event.id.is_empty() {
         event.id = Uuid::now_v7().to_string();
     }
+    #[cfg(feature = "otel")]
+    crate::trace::continue_in(event);
     let bytes = event.encoded_len();
     if bytes > MAX_EVENT_BYTES {
         let message = format!("event {:?} is {bytes} bytes, and may be {MAX_EVENT_BYTES} at most", event.id);

@@ -10,10 +10,12 @@ use std::task::{Context, Poll, ready};
 
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use waypost_proto::v1::PublishItem;
 
 use super::outcome::{PublishError, Published, prepare};
 use super::stream;
+use crate::observe::Watch;
 use crate::rpc::Rpc;
 
 const MAX_IN_FLIGHT: usize = 1_024;
@@ -25,21 +27,37 @@ const UNIT: usize = 1_024;
 pub(super) struct Submission {
     pub(super) item: PublishItem,
     pub(super) bytes: usize,
-    pub(super) answer: oneshot::Sender<Result<Published, PublishError>>,
+    answer: oneshot::Sender<Result<Published, PublishError>>,
+    began: Instant,
     _room: [OwnedSemaphorePermit; 2],
+}
+
+impl Submission {
+    /// Tells whoever waits, and the observer.
+    pub(super) fn finish(self, outcome: Result<Published, PublishError>, watch: &Watch) {
+        let Self { item, answer, began, .. } = self;
+        tell(watch, &item, &outcome, began);
+        let _nobody_waits = answer.send(outcome);
+    }
+}
+
+fn tell(watch: &Watch, item: &PublishItem, outcome: &Result<Published, PublishError>, began: Instant) {
+    let event = item.event.as_ref();
+    watch.tell(|observer| event.map_or((), |event| observer.published(event, outcome.as_ref(), began.elapsed())));
 }
 
 /// Settings of a [`Publisher`].
 #[must_use = "nothing happens until it is started"]
 pub struct PublisherBuilder {
     rpc: Rpc,
+    watch: Watch,
     events: usize,
     bytes: usize,
 }
 
 impl PublisherBuilder {
-    pub(crate) fn new(rpc: Rpc) -> Self {
-        Self { rpc, events: MAX_IN_FLIGHT, bytes: MAX_IN_FLIGHT_BYTES }
+    pub(crate) fn new(rpc: Rpc, watch: Watch) -> Self {
+        Self { rpc, watch, events: MAX_IN_FLIGHT, bytes: MAX_IN_FLIGHT_BYTES }
     }
 
     /// How many events may wait for their answer. Default: 1,024.
@@ -54,14 +72,19 @@ impl PublisherBuilder {
         self
     }
 
-    /// Starts the publisher. Must be called inside a Tokio runtime.
+    /// Starts the publisher.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
     #[must_use]
     pub fn start(self) -> Publisher {
         let (submissions, inbox) = mpsc::unbounded_channel();
-        tokio::spawn(stream::run(self.rpc, inbox));
+        tokio::spawn(stream::run(self.rpc, inbox, self.watch.clone()));
         // One event of the largest size always fits.
         let units = self.bytes.div_ceil(UNIT).clamp(UNIT + 1, u32::MAX as usize);
-        Publisher { submissions, events: Arc::new(Semaphore::new(self.events)), bytes: Arc::new(Semaphore::new(units)) }
+        let (events, bytes) = (Arc::new(Semaphore::new(self.events)), Arc::new(Semaphore::new(units)));
+        Publisher { submissions, watch: self.watch, events, bytes }
     }
 }
 
@@ -79,6 +102,7 @@ impl fmt::Debug for PublisherBuilder {
 #[derive(Clone, Debug)]
 pub struct Publisher {
     submissions: mpsc::UnboundedSender<Submission>,
+    watch: Watch,
     events: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
@@ -93,7 +117,8 @@ impl Publisher {
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: dropped before it resolves, the event may be stored or not.
+    /// Not cancel safe: dropped before it resolves, either nothing is on its way, as it waited for room, or the event is stored sooner
+    /// or later, and only its answer is lost. [`submit`](Self::submit) tells the two apart.
     pub async fn publish(&self, item: impl Into<PublishItem>) -> Result<Published, PublishError> {
         self.submit(item).await?.await
     }
@@ -107,16 +132,20 @@ impl Publisher {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: until it resolves, nothing is on its way.
+    /// Cancel safe: dropped before it resolves, nothing is on its way; only its place among those who wait for room is lost.
     pub async fn submit(&self, item: impl Into<PublishItem>) -> Result<Receipt, PublishError> {
         let mut item = item.into();
-        prepare(&mut item)?;
+        if let Err(error) = prepare(&mut item) {
+            let refused = Err(error.clone());
+            tell(&self.watch, &item, &refused, Instant::now());
+            return Err(error);
+        }
         let bytes = item.encoded_len();
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let event = Arc::clone(&self.events).acquire_owned().await.map_err(|_| PublishError::Closed)?;
         let size = Arc::clone(&self.bytes).acquire_many_owned(units).await.map_err(|_| PublishError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        let submission = Submission { item, bytes, answer, _room: [event, size] };
+        let submission = Submission { item, bytes, answer, began: Instant::now(), _room: [event, size] };
         self.submissions.send(submission).map_err(|_| PublishError::Closed)?;
         Ok(Receipt { answered })
     }

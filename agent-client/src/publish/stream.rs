@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::limits::MAX_ITEMS;
 use crate::link::{Link, Step};
+use crate::observe::Watch;
 use crate::rpc::Rpc;
 
 /// Requests handed to the transport ahead of what it has written.
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 
 struct Publishing {
     rpc: Rpc,
+    watch: Watch,
     link: Link<PublishStreamResponse>,
     /// `None`: there is no stream.
     requests: Option<mpsc::Sender<PublishStreamRequest>>,
@@ -41,11 +43,12 @@ struct Publishing {
 }
 
 /// Publishes until every publisher is gone and everything has its answer.
-pub(super) async fn run(rpc: Rpc, mut inbox: mpsc::UnboundedReceiver<Submission>) {
+pub(super) async fn run(rpc: Rpc, mut inbox: mpsc::UnboundedReceiver<Submission>, watch: Watch) {
     let mut open = true;
     let mut received = Vec::new();
     let mut this = Publishing {
         rpc,
+        watch,
         link: Link::new(PATIENCE),
         requests: None,
         queue: VecDeque::new(),
@@ -154,7 +157,7 @@ impl Publishing {
                 match Answer::from(result) {
                     Answer::Final(outcome) => {
                         self.backoff = Backoff::without_immediate();
-                        let _nobody_waits = submission.answer.send(outcome);
+                        submission.finish(outcome, &self.watch);
                     }
                     Answer::Again(failure) => {
                         if self.not_before.is_none() {
@@ -175,7 +178,7 @@ impl Publishing {
         }
         let sent = self.sent.drain(..).flat_map(|(_, batch)| batch);
         for submission in sent.chain(self.queue.drain(..)) {
-            let _nobody_waits = submission.answer.send(Err(PublishError::Refused(failure.clone())));
+            submission.finish(Err(PublishError::Refused(failure.clone())), &self.watch);
         }
     }
 }

@@ -17,7 +17,9 @@ use waypost_proto::v1::{Nack, Reject, Release, RevokedReason, SettleResult, Sett
 use super::held::Held;
 use super::outcome::SettleError;
 use super::settler::{Order, Purpose, Settler};
+use crate::client::Client;
 use crate::clock::BrokerClock;
+use crate::observe::{SettleAction, Settlement, Watch};
 
 /// What a session shares with its deliveries.
 pub(crate) struct Shared {
@@ -25,18 +27,22 @@ pub(crate) struct Shared {
     clock: Mutex<BrokerClock>,
     settler: Settler,
     settle_deadline: Option<Duration>,
+    subscription: String,
+    watch: Watch,
     leaving: AtomicBool,
     /// Something about the leases changed that the session's task may wait for.
     pub(crate) changed: Notify,
 }
 
 impl Shared {
-    pub(crate) fn new(settler: Settler, ack_deadline: Duration, settle_deadline: Option<Duration>) -> Self {
+    pub(crate) fn new(subscription: String, client: &Client, ack_deadline: Duration, settle_deadline: Option<Duration>) -> Self {
         Self {
             held: Mutex::new(Held::new(ack_deadline)),
             clock: Mutex::default(),
-            settler,
+            settler: client.settler(),
             settle_deadline,
+            subscription,
+            watch: client.watch(),
             leaving: AtomicBool::new(false),
             changed: Notify::new(),
         }
@@ -58,7 +64,7 @@ impl Shared {
     /// Asks for an extension of each.
     pub(crate) fn extend(&self, leases: Vec<Arc<Lease>>) {
         for lease in leases {
-            self.settler.send(Order { lease, action: Action::Extend(Default::default()), give_up_at: None, purpose: Purpose::Extend });
+            self.settler.send(Order::new(lease, Action::Extend(Default::default()), None, Purpose::Extend));
         }
     }
 
@@ -90,9 +96,29 @@ impl Lease {
         &self.token
     }
 
+    /// The name of the subscription.
+    pub(crate) fn subscription(&self) -> &str {
+        &self.session.subscription
+    }
+
+    /// The way to the observer.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.session.watch
+    }
+
     pub(crate) fn revoke(&self, reason: RevokedReason) {
-        self.revoked.store(reason.into(), Ordering::Release);
+        let before = self.revoked.swap(reason.into(), Ordering::AcqRel);
         self.told.notify_waiters();
+        if before == 0 {
+            self.watch().tell(|observer| observer.lease_lost(self.subscription(), reason));
+        }
+    }
+
+    /// Tells the observer what came of a settlement.
+    pub(crate) fn settled(&self, action: &Action, answer: Result<SettlementStatus, &SettleError>, took: Duration) {
+        let Some(action) = SettleAction::of(action) else { return };
+        let settlement = Settlement { subscription: self.subscription(), action, answer };
+        self.watch().tell(|observer| observer.settled(settlement, took));
     }
 
     pub(crate) fn revoked_now(&self) -> Option<RevokedReason> {
@@ -120,6 +146,7 @@ impl Lease {
             Some((SettlementStatus::Done, result)) => {
                 let expires = self.session.expiry(result.lease_expires_at.as_ref(), now);
                 self.session.held().extended(&self.token, expires, now);
+                self.watch().tell(|observer| observer.lease_extended(self.subscription()));
             }
             // A Revoked says so as well, unless it was lost with a stream.
             Some((SettlementStatus::Stale, _)) => self.lost(RevokedReason::Expired),
@@ -197,7 +224,7 @@ impl Claim {
     fn send(&mut self, action: Action, give_up_at: Option<Instant>, answer: Option<oneshot::Sender<Result<SettleResult, SettleError>>>) {
         self.used = true;
         let lease = Arc::clone(&self.lease);
-        self.lease.session.settler.send(Order { lease, action, give_up_at, purpose: Purpose::Settle(answer) });
+        self.lease.session.settler.send(Order::new(lease, action, give_up_at, Purpose::Settle(answer)));
     }
 }
 

@@ -32,14 +32,20 @@ pub(crate) struct Order {
     /// Not to be sent any more from then on.
     pub(crate) give_up_at: Option<Instant>,
     pub(crate) purpose: Purpose,
+    began: Instant,
 }
 
 impl Order {
+    pub(crate) fn new(lease: Arc<Lease>, action: Action, give_up_at: Option<Instant>, purpose: Purpose) -> Self {
+        Self { lease, action, give_up_at, purpose, began: Instant::now() }
+    }
+
     pub(crate) fn is_settlement(&self) -> bool {
         matches!(self.purpose, Purpose::Settle(_))
     }
 
     pub(crate) fn answer(self, result: SettleResult) {
+        self.lease.settled(&self.action, Ok(result.status()), self.began.elapsed());
         match self.purpose {
             Purpose::Settle(Some(answer)) => {
                 let _gone = answer.send(Ok(result));
@@ -50,6 +56,7 @@ impl Order {
     }
 
     pub(crate) fn fail(self, error: SettleError) {
+        self.lease.settled(&self.action, Err(&error), self.began.elapsed());
         match self.purpose {
             Purpose::Settle(Some(answer)) => {
                 let _gone = answer.send(Err(error));

@@ -16,7 +16,7 @@ use super::{SubscribeError, Subscription, SubscriptionState};
 use crate::agent::{Agent, Router};
 use crate::client::Client;
 use crate::filter::{Filter, Start};
-use crate::limits::HEARTBEAT;
+use crate::limits::{FOREVER, HEARTBEAT, PATIENCE};
 
 /// A subscription about to be opened. The rules matter when it is created; those that are set must agree with an existing
 /// one's.
@@ -135,7 +135,7 @@ impl<T> SubscribeBuilder<T> {
 
     /// How often the broker gives a sign of life; silent for three times that, the stream is opened anew. Default: 15 s.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.plan.heartbeat = interval;
+        self.plan.heartbeat = interval.min(FOREVER / PATIENCE);
         self
     }
 
@@ -152,6 +152,10 @@ impl<T> SubscribeBuilder<T> {
     }
 
     /// Starts the subscription and returns at once; [`Subscription::state`] tells how it goes.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
     pub fn start(mut self) -> Subscription<T> {
         let filter = match self.filter {
             filter if self.carried.is_empty() => filter,
@@ -172,9 +176,14 @@ impl<T> SubscribeBuilder<T> {
     ///
     /// When the broker refuses for good: see [`SubscribeError`].
     ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the subscription is left.
+    /// Cancel safe: dropped, the session is left, as by dropping a [`Subscription`]. A durable subscription that the broker has
+    /// created by then stays, and gathers events.
     pub async fn open(self) -> Result<Subscription<T>, SubscribeError> {
         let subscription = self.start();
         let mut state = subscription.state();

@@ -19,6 +19,7 @@ use crate::delivery::Delivery;
 use crate::failure::Failure;
 use crate::limits::{MAX_OUTSTANDING, PATIENCE};
 use crate::link::{Link, Step};
+use crate::observe::{Disconnected, Watch};
 use crate::settle::{Claim, Lease, Shared};
 
 /// What to assume until the broker tells.
@@ -36,6 +37,17 @@ pub(super) struct Plan {
     pub(super) on_gap: Option<Box<dyn Fn(Gap) + Send>>,
 }
 
+/// The stream, as an observer is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    /// There was none yet.
+    New,
+    /// There is one.
+    Open,
+    /// There was one.
+    Gone,
+}
+
 pub(super) struct Session {
     client: Client,
     plan: Plan,
@@ -43,6 +55,8 @@ pub(super) struct Session {
     shared: Arc<Shared>,
     items: mpsc::UnboundedSender<Items>,
     state: watch::Sender<SubscriptionState>,
+    watch: Watch,
+    stream: Stream,
     /// Set when the agent has stopped taking: what arrived since. It is held, and released at the very end: given back
     /// while the stream is open, it would come straight back.
     leaving: Option<Vec<Delivery>>,
@@ -57,9 +71,10 @@ impl Session {
         state: watch::Sender<SubscriptionState>,
     ) -> Arc<Shared> {
         let deadline = plan.spec.ack_deadline.and_then(|deadline| Duration::try_from(deadline).ok()).unwrap_or(ACK_DEADLINE);
-        let shared = Arc::new(Shared::new(client.settler(), deadline, plan.settle_deadline));
+        let shared = Arc::new(Shared::new(plan.subscription.clone(), client, deadline, plan.settle_deadline));
         let link = Link::new(plan.heartbeat.saturating_mul(PATIENCE));
-        let session = Self { client: client.clone(), plan, link, shared: Arc::clone(&shared), items, state, leaving: None };
+        let (watch, stream, leaving) = (client.watch(), Stream::New, None);
+        let session = Self { client: client.clone(), plan, link, shared: Arc::clone(&shared), items, state, watch, stream, leaving };
         tokio::spawn(session.run());
         shared
     }
@@ -68,11 +83,13 @@ impl Session {
         let ended = self.serve().await;
         if let Err(error) = &ended {
             tracing::warn!(subscription = self.plan.subscription, %error, "the subscription has ended");
+            self.disconnected(Disconnected::Refused(error));
             for lease in self.shared.held().revoke_all() {
                 revoke(&lease, RevokedReason::SessionLost);
             }
             let _gone = self.items.send(Err(error.clone()));
         }
+        self.disconnected(Disconnected::Left);
         // The stream first: what is released while it is open comes straight back.
         drop(self.link);
         drop(self.leaving);
@@ -111,11 +128,18 @@ impl Session {
                 self.link.dial(Box::pin(async move { rpc.subscribe(request).await }));
             }
             Step::Message(message) => self.message(message),
-            Step::Ended => self.connecting(None),
+            Step::Ended => {
+                self.disconnected(Disconnected::Ended);
+                self.connecting(None);
+            }
             Step::Broken(failure) => {
+                if self.stream != Stream::Open {
+                    self.watch.tell(|observer| observer.unreachable(&self.plan.subscription, &failure));
+                }
                 if let Some(error) = SubscribeError::of(&self.plan.subscription, &failure) {
                     return Err(error);
                 }
+                self.disconnected(Disconnected::Broken(&failure));
                 self.connecting(Some(failure));
             }
         }
@@ -184,12 +208,25 @@ impl Session {
         }
         tracing::debug!(subscription = self.plan.subscription, adopted = opened.adopted.len(), dropped = opened.dropped.len(), "open");
         self.tell(SubscriptionState::Connected { paused: opened.paused });
+        let again = self.stream != Stream::New;
+        self.stream = Stream::Open;
+        self.watch.tell(|observer| observer.connected(&self.plan.subscription, again));
+    }
+
+    /// Tells that a stream is gone, if there was one.
+    fn disconnected(&mut self, why: Disconnected<'_>) {
+        if self.stream == Stream::Open {
+            self.stream = Stream::Gone;
+            self.watch.tell(|observer| observer.disconnected(&self.plan.subscription, why));
+        }
     }
 
     fn receive(&self, mut delivery: waypost_proto::v1::Delivery, now: Instant) -> Delivery {
         let expires = self.shared.expiry(delivery.lease_expires_at.as_ref(), now);
         let lease = Lease::hold(&self.shared, std::mem::take(&mut delivery.token), expires, now);
-        Delivery::new(Claim::new(lease), delivery)
+        let delivery = Delivery::new(Claim::new(lease), delivery);
+        self.watch.tell(|observer| observer.received(delivery.observed()));
+        delivery
     }
 
     fn gap(&self, gap: Gap) {
@@ -209,6 +246,7 @@ impl Session {
     /// without, this is the end.
     fn leave(&mut self) {
         self.leaving = Some(Vec::new());
+        self.disconnected(Disconnected::Left);
         self.state.send_replace(SubscriptionState::Leaving);
         self.link.redial();
     }

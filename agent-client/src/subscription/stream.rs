@@ -47,7 +47,7 @@ impl<T> Subscription<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: nothing is lost.
+    /// Cancel safe: a delivery that was not returned is the next call's.
     pub async fn try_next(&mut self) -> Result<Option<Delivery<T>>, SubscribeError> {
         poll_fn(|cx| self.poll_item(cx)).await.transpose()
     }
@@ -66,7 +66,7 @@ impl<T> Subscription<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: leaving goes on in the background, as after a drop.
+    /// Cancel safe: also if it was never polled, leaving goes on in the background, as after a drop.
     pub async fn drain(self) {
         let mut state = self.state.clone();
         drop(self);

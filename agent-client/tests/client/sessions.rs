@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use agent_client::proto::v1::subscribe_response::Response as Kind;
-use agent_client::proto::v1::{DroppedLease, ErrorReason, Event, Gap, Heartbeat, Opened, Revoked, RevokedReason, SettlementStatus};
+use agent_client::proto::v1::{
+    Deliveries, Delivery, DroppedLease, ErrorReason, Event, Gap, Heartbeat, Opened, Revoked, RevokedReason, SettlementStatus,
+};
 use agent_client::proto::{logistics::v1::ShippingDelayed, tasks::v1::TaskFailed};
 use agent_client::{Client, Filter, SubscribeError, Subscription, SubscriptionState};
 use tokio::time::{Instant, advance, sleep, timeout};
@@ -14,6 +16,21 @@ use crate::fake::{Fake, Stream, now, status};
 pub(crate) async fn subscribed(fake: &mut Fake, client: &Client) -> (Subscription, Stream) {
     let subscription = client.subscribe("routing").start();
     (subscription, fake.open().await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_is_continued_before_its_event_is() {
+    let (mut fake, client) = Fake::start();
+    let (mut subscription, stream) = subscribed(&mut fake, &client).await;
+    let attributes = [("traceparent".to_owned(), "the event's".to_owned()), ("tracestate".to_owned(), "a=1".to_owned())];
+    let traced = Event { attributes: attributes.into(), ..Event::default() };
+    let delivery = |own: &str, event| Delivery { token: own.to_owned().into(), traceparent: own.into(), event, ..Delivery::default() };
+    let deliveries = vec![delivery("the delivery's", Some(traced.clone())), delivery("", Some(traced)), delivery("", None)];
+    stream.send(Kind::Deliveries(Deliveries { deliveries }));
+    for parent in [Some("the delivery's"), Some("the event's"), None] {
+        let delivery = subscription.try_next().await.unwrap().unwrap();
+        assert_eq!((delivery.traceparent(), delivery.tracestate()), (parent, parent.map(|_| "a=1")));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::simulator::SECRET;
 
 /// What outside systems may post. An event is known by the id that its source gave it, and is about one thing.
-const SOURCES: &str = r#"
+pub(crate) const SOURCES: &str = r#"
 [sources.carrier]
 scheme = "hmac"
 secrets = ["env:LOGISTICS_SECRET"]

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use agent_client::{Client, Delivery, HandlerError, Router, RunError, Start};
+use agent_client::{Agent, Client, Delivery, HandlerError, Router, RunError, Start};
 use waypost_proto::commerce::v1::OrderPlaced;
 use waypost_proto::logistics::v1::{ReplenishmentOrdered, ShippingDelayed, StockDepleted, StockReserved};
 use waypost_proto::v1::Event;
@@ -20,10 +20,15 @@ const CATALOGUE: [&str; 3] = ["PROD-A", "PROD-B", "PROD-C"];
 
 /// Runs the agent until SIGTERM or Ctrl-C.
 pub(crate) async fn run(client: Client, ledger: Ledger) -> Result<(), RunError> {
+    agent(&client, ledger).run_until_signal().await
+}
+
+/// The agent, about to run.
+pub(super) fn agent(client: &Client, ledger: Ledger) -> Agent<Ledger> {
     let router = Router::new(ledger).on::<OrderPlaced, _>(reserve).on::<StockDepleted, _>(replenish).on::<ShippingDelayed, _>(bridge);
     // An event that fails three times is set aside as a dead letter, and holds nobody up.
     let subscription = client.subscribe("inventory").start_at(Start::Earliest).max_attempts(3);
-    subscription.backoff(Duration::from_millis(250), Duration::from_secs(2)).serve(router).run_until_signal().await
+    subscription.backoff(Duration::from_millis(250), Duration::from_secs(2)).serve(router)
 }
 
 async fn reserve(ledger: Ledger, delivery: &Delivery<OrderPlaced>) -> Result<Vec<Event>, HandlerError> {

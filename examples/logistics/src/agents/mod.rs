@@ -1,7 +1,7 @@
 //! The agents, one file each. Read [`routing`] first: every agent has that form.
 //!
 //! Constraints: an agent knows the broker and the messages, and no other agent; it does each event at most once, and says by what
-//! it returns what is published with the ack.
+//! it returns what is published with the ack. Their tests run them with a whole broker, in milliseconds.
 //!
 //! | agent | hears | tells |
 //! |---|---|---|
@@ -18,3 +18,5 @@ pub(crate) mod notification;
 pub(crate) mod ops;
 pub(crate) mod outside;
 pub(crate) mod routing;
+#[cfg(test)]
+mod tests;

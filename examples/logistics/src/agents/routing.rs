@@ -5,7 +5,7 @@
 //! | `ShippingDelayed` | books another route | `PackageRerouted` |
 //! | `CarrierStatusChanged` | plans with it, or around it | nothing |
 
-use agent_client::{Client, Delivery, HandlerError, Router, RunError, Start};
+use agent_client::{Agent, Client, Delivery, HandlerError, Router, RunError, Start};
 use waypost_proto::logistics::v1::{CarrierStatusChanged, PackageRerouted, ShippingDelayed};
 use waypost_proto::v1::Event;
 
@@ -13,8 +13,13 @@ use crate::ledger::Ledger;
 
 /// Runs the agent until SIGTERM or Ctrl-C. Several processes may: they share the events of the subscription.
 pub(crate) async fn run(client: Client, ledger: Ledger) -> Result<(), RunError> {
+    agent(&client, ledger).run_until_signal().await
+}
+
+/// The agent, about to run; its tests run it until they have seen enough.
+pub(super) fn agent(client: &Client, ledger: Ledger) -> Agent<Ledger> {
     let router = Router::new(ledger).on::<ShippingDelayed, _>(reroute).on::<CarrierStatusChanged, _>(plan_around);
-    client.subscribe("routing").start_at(Start::Earliest).serve(router).run_until_signal().await
+    client.subscribe("routing").start_at(Start::Earliest).serve(router)
 }
 
 async fn reroute(ledger: Ledger, delivery: &Delivery<ShippingDelayed>) -> Result<Vec<Event>, HandlerError> {

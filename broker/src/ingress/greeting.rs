@@ -11,7 +11,7 @@ use super::{
     decode::{Selected, Selector},
     verify::{HandshakeRule, Incoming, Rejection, Reply, Verifier, View, equal},
 };
-use crate::config::Secret;
+use crate::{config::Secret, limits::MAX_CHALLENGE_BYTES};
 
 /// The handshakes of a source.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +113,8 @@ impl Greetings {
             return Ok(None);
         }
         let learned = rule.learns.as_ref().map(|at| view.text(at).map(std::borrow::Cow::into_owned));
-        let (Some(answer), false) = (rule.reply.fill(view), learned == Some(None)) else { return Ok(None) };
+        let is_secret = |text: &Option<String>| text.as_ref().is_some_and(|text| (1..=MAX_CHALLENGE_BYTES).contains(&text.len()));
+        let (Some(answer), true) = (rule.reply.fill(view), learned.as_ref().is_none_or(is_secret)) else { return Ok(None) };
         let fetch = rule.fetch.as_ref().map(|fetch| fetch.address(view).ok_or(Rejection::NotAllowed)).transpose()?;
         Ok(Some(Greeting { answer, fetch, learned: learned.flatten() }))
     }

@@ -31,6 +31,7 @@ use super::{
 use crate::{
     clock::Clock,
     entropy::Entropy,
+    telemetry::Sparse,
     trace::{Arrival, Tracer},
 };
 
@@ -55,13 +56,15 @@ pub struct Edge {
 /// as it is.
 pub fn router(edge: Edge) -> Router {
     let quarantine = Quarantine::new(Arc::clone(&edge.entropy));
-    Router::new().fallback(webhook).with_state(Arc::new(Gate { edge, quarantine }))
+    Router::new().fallback(webhook).with_state(Arc::new(Gate { edge, quarantine, pairing: Sparse::new() }))
 }
 
 /// What all sources share.
 struct Gate {
     edge: Edge,
     quarantine: Quarantine,
+    /// Secrets that were given while pairing was open: anybody can post one.
+    pairing: Sparse,
 }
 
 /// One request's source, which it keeps to its end, and all that it needs.
@@ -69,15 +72,16 @@ struct Hook<'a> {
     edge: &'a Edge,
     source: Arc<Source>,
     quarantine: &'a Quarantine,
+    pairing: &'a Sparse,
     arrival: Option<Arrival>,
 }
 
 async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
-    let Gate { edge, quarantine } = &*gate;
+    let Gate { edge, quarantine, pairing } = &*gate;
     let Some(source) = edge.sources.at(request.uri().path()) else { return unknown_path() };
     let begun = edge.clock.now();
     let arrival = edge.tracer.arrival(&source.name, request.headers(), begun);
-    let hook = Hook { edge, source, quarantine, arrival };
+    let hook = Hook { edge, source, quarantine, pairing, arrival };
     let answer = hook.receive(request).await;
     hook.source.counters.count(answer.outcome);
     hook.source.counters.times.observe(hook.edge.clock.now().saturating_sub(begun));
@@ -151,7 +155,7 @@ impl Hook<'_> {
             })?;
             tracing::info!(source, "what the provider asked to be called was called");
         }
-        if let Some(secret) = greeting.learned {
+        if let Some(secret) = greeting.learned.filter(|_| self.pairing.is_due()) {
             // The one secret that is ever written down: nobody has it yet, the operator asked for it, and whoever posted it knows it.
             tracing::warn!(
                 source,

@@ -138,3 +138,12 @@ fn an_operator_writes_a_scheme_in_the_words_of_the_table() {
         assert_eq!(config.scheme.unwrap().name, "custom", "{name}");
     }
 }
+
+#[test]
+fn the_example_in_the_page_of_providers_is_sound() {
+    let page = include_str!("../../../../docs/providers.md");
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config: toml::Table = example.parse().unwrap();
+    let source: SourceConfig = config["sources"]["carrier"].clone().try_into().unwrap();
+    assert_eq!(source.scheme.unwrap().scheme.problems(), []);
+}

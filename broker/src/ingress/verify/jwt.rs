@@ -104,3 +104,74 @@ fn check_times(claims: &Claims, rule: &JwtRule, wall: u64) -> Result<(), Rejecti
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::ingress::verify::{
+        Covers, JwtAlgorithm,
+        tests::{Vector, vectors},
+    };
+
+    const NOW: u64 = 1_700_000_000_000_000;
+
+    /// The token of a vector with parts of its header, or its signature, exchanged.
+    fn verify(change: impl FnOnce(&mut Value), signature: Option<&str>) -> Result<Claims, Rejection> {
+        let vector = Vector::find("google-pubsub");
+        let token = vector.headers["Authorization"].strip_prefix("Bearer ").unwrap().to_owned();
+        let mut parts: Vec<&str> = token.split('.').collect();
+        let mut header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[0]).unwrap()).unwrap();
+        let before = header.clone();
+        change(&mut header);
+        let changed = URL_SAFE_NO_PAD.encode(header.to_string());
+        if header != before {
+            parts[0] = &changed;
+        }
+        parts[2] = signature.unwrap_or(parts[2]);
+        let rule = vector.scheme().jwt.clone().unwrap();
+        Token::parse(&parts.join("."))?.verify(&rule, &[&vector.keys().unwrap()], NOW)
+    }
+
+    #[test]
+    fn the_scheme_says_the_algorithm_and_not_the_token() {
+        assert_eq!(verify(|_| (), None).unwrap().text("aud").unwrap(), "https://hooks.example.com");
+        for algorithm in ["none", "None", "HS256", "ES256", "RS512", ""] {
+            for signature in [None, Some("")] {
+                let found = verify(|header| header["alg"] = json!(algorithm), signature);
+                assert_eq!(found.unwrap_err(), Rejection::SignatureWrong, "{algorithm}");
+            }
+        }
+        assert_eq!(verify(|header| header["crit"] = json!(["b64"]), None).unwrap_err(), Rejection::SignatureWrong);
+        assert_eq!(verify(|header| header["kid"] = json!("g2"), None).unwrap_err(), Rejection::KeyUnknown);
+        assert_eq!(verify(|_| (), Some("")).unwrap_err(), Rejection::SignatureWrong);
+    }
+
+    #[test]
+    fn a_token_must_say_what_the_scheme_wants_and_no_more() {
+        let vector = Vector::find("google-pubsub");
+        let token = vector.headers["Authorization"].strip_prefix("Bearer ").unwrap().to_owned();
+        let keys = vector.keys().unwrap();
+        let verify = |claims: &[(&str, &str)], wall| {
+            let claims = claims.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()])).collect();
+            let rule = JwtRule { algorithm: JwtAlgorithm::RS256, claims, expires: true };
+            Token::parse(&token).unwrap().verify(&rule, &[&keys], wall).map(|_| ())
+        };
+        assert_eq!(verify(&[("iss", "https://accounts.google.com"), ("email_verified", "true")], NOW), Ok(()));
+        assert_eq!(verify(&[("iss", "https://evil.example")], NOW), Err(Rejection::NotAllowed));
+        assert_eq!(verify(&[("azp", "x")], NOW), Err(Rejection::NotAllowed), "a claim that is not there");
+        assert_eq!(verify(&[], NOW + 3_661_000_000), Err(Rejection::TimestampOld));
+        assert_eq!(verify(&[], NOW - 61_000_000), Err(Rejection::TimestampAhead));
+    }
+
+    #[test]
+    fn whoever_signs_nothing_of_the_body_is_weak() {
+        let weak = |name: &str| vectors().iter().find(|vector| vector.scheme.name == name).unwrap().scheme().is_weak();
+        assert!(weak("google-pubsub") && weak("mailgun") && weak("okta") && weak("vercel") && weak("aws-sns-v1"));
+        assert!(!weak("plaid") && !weak("aws-sns") && !weak("adyen") && !weak("discord") && !weak("paypal"));
+        assert_eq!(Vector::find("mailgun").scheme().covers, Covers::Nothing);
+    }
+}

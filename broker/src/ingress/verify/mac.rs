@@ -111,9 +111,12 @@ impl Key {
     }
 
     /// The signature of what somebody unknown asks for. Refused for what is long and for what could be the body of a webhook: who can have
-    /// a body signed can forge one.
+    /// a body signed can forge one. Refused by keys whose signature is the secret, too.
     pub(super) fn sign_on_request(&self, challenge: &[u8]) -> Option<String> {
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_+/=.".contains(byte);
+        if !matches!(self.kind, Kind::Sha1(_) | Kind::Sha256(_) | Kind::Sha512(_)) {
+            return None;
+        }
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_+/=".contains(byte);
         let is_json = serde_json::from_slice::<IgnoredAny>(challenge).is_ok();
         if challenge.is_empty() || challenge.len() > MAX_CHALLENGE_BYTES || is_json || !challenge.iter().all(is_plain) {
             return None;

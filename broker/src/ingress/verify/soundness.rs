@@ -34,7 +34,8 @@ impl Scheme {
             problems.push(("batch.signed", "signs items, so that covers must be \"fields\"".to_owned()));
         }
         for rule in &self.handshakes {
-            problems.extend(handshake_problem(rule).map(|problem| ("handshakes", problem)));
+            let problem = handshake_problem(rule).or_else(|| self.mac_problem(rule));
+            problems.extend(problem.map(|problem| ("handshakes", problem)));
         }
         let in_reply = self.reply.iter().flat_map(|reply| reply.templates());
         problems.extend(in_reply.flat_map(Template::parts).find_map(not_an_answer).map(|problem| ("reply", problem)));
@@ -116,6 +117,16 @@ impl Scheme {
             Part::Header(_) | Part::Signature(_) => self.signed.0.contains(part),
             _ => false,
         }
+    }
+
+    /// Whether what a handshake has signed could be used for something else.
+    fn mac_problem(&self, rule: &HandshakeRule) -> Option<String> {
+        let part = rule.templates().flat_map(Template::parts).find(|part| matches!(part, Part::Mac(_)))?;
+        if !matches!(self.algorithm, Algorithm::HmacSha1 | Algorithm::HmacSha256 | Algorithm::HmacSha512) {
+            return Some(format!("{part} needs an HMAC: with another algorithm it would give the secret away, or cannot be made"));
+        }
+        let is_harmless = !rule.is_open() || *self.signed.0 == [Part::Body];
+        (!is_harmless).then(|| format!("{part} is signed for whoever asks, who could put together what is signed of a webhook"))
     }
 
     fn timestamp_problem(&self, rule: &TimestampRule) -> Option<String> {

@@ -62,11 +62,12 @@ fn every_provider_is_sound_and_has_a_vector() {
 fn the_page_of_providers_says_what_the_table_says() {
     let table: BTreeMap<String, Scheme> = toml::from_str(include_str!("../providers.toml")).unwrap();
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/providers.md");
-    let page = page::render(&table);
+    let written = std::fs::read_to_string(&path).unwrap();
+    let page = page::render(&written, &table);
     if std::env::var_os("WAYPOST_WRITE_DOCS").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let written = std::fs::read_to_string(&path).unwrap();
     assert!(written == page, "docs/providers.md is not what providers.toml says; its first lines say how to write it anew");
 }
 
@@ -230,6 +231,14 @@ fn a_scheme_that_protects_from_nothing_is_refused() {
         ("batch = { signed = true }", "batch.signed: signs items"),
         ("handshakes = [{ reply = { text = \"{body}\" } }]", "handshakes: needs when"),
         ("handshakes = [{ when = \"{/a}\", reply = { text = \"{secret}\" } }]", "handshakes: {secret} cannot be used in"),
+        (
+            "algorithm = \"equals\"\nhandshakes = [{ when = \"{/a}\", reply = { text = \"{mac:/a}\" } }]",
+            "handshakes: {mac:/a} needs an HMAC: with another algorithm it would give the secret away",
+        ),
+        (
+            "signed = \"{header:X-Time}{body}\"\nhandshakes = [{ method = \"GET\", reply = { text = \"{mac:query:a}\" } }]",
+            "handshakes: {mac:query:a} is signed for whoever asks",
+        ),
         ("handshakes = [{ method = \"GET\", reply = { text = \"{/a}\" } }]", "handshakes: looks into the body, which a GET has not"),
         (
             "handshakes = [{ open = true, when = \"{/a}\", fetch = { url = \"{/a}\", pinned = [] } }]",

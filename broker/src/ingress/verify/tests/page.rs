@@ -5,25 +5,18 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use super::{Algorithm, Covers};
 use crate::ingress::verify::{Checked, Scheme};
 
-const HEAD: &str = "\
-# Providers
-
-Made of `broker/src/ingress/verify/providers.toml`; a test compares the two (`WAYPOST_WRITE_DOCS=1 cargo test -p waypost-broker --lib the_page_of_providers`
-writes it anew). A source names its provider, `scheme = \"NAME\"`, or describes a scheme of its own in the words of that file.
-
-- **needs**: what a source says beside `secrets`. `public_base_url` is scheme and host as the provider calls them; `allow` lists what is meant for this source;
-  `handshake_token` is a word that provider and source agree on; `pairing = true` shows the secret that the provider gives in the log, once.
-- **time**: how far a signed time may be from now. Without one, the delivery id within the dedup window is the defence against replays.
-- **weak**: SHA-1, a bare secret, or a signature that leaves the payload open. There is no choice but another scheme of the same provider.
-- **experimental**: not checked against the provider's own words yet, or something is missing; the broker says so at start.
+/// What stands before the table, in the page itself: it is written by hand.
+const TABLE: &str = "\
+## The table
 
 | provider | `scheme` | signed with | time | needs | batch | checked | remarks |
 |---|---|---|---|---|---|---|---|
 ";
 
-/// What the page should be.
-pub(super) fn render(table: &BTreeMap<String, Scheme>) -> String {
-    let mut page = HEAD.to_owned();
+/// What the page should be, from what it is.
+pub(super) fn render(written: &str, table: &BTreeMap<String, Scheme>) -> String {
+    let by_hand = written.split("## The table\n").next().unwrap_or_default();
+    let mut page = format!("{by_hand}{TABLE}");
     for (name, scheme) in table {
         let facts = &scheme.facts;
         let time = scheme.timestamp.as_ref().map(|rule| rule.tolerance.to_string()).unwrap_or_default();

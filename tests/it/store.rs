@@ -32,6 +32,8 @@ async fn p14_damage_is_told_with_its_file_its_position_and_its_cost_live_and_off
     assert!(sound.text().contains("60 events") && sound.out.contains("no damage found"), "{}", sound.out);
     stand.waypost(&["store", "verify", &data]).failed(4, "ask that one");
     stand.waypost(&["store", "verify", "nowhere"]).failed(3, "no store");
+    stand.waypost(&["store", "stat", &data]).failed(4, "`waypost store stat` without");
+    stand.waypost(&["store", "stat", "nowhere"]).failed(3, "no store");
 
     let mut logs: Vec<_> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).collect();
     logs.retain(|path| path.extension().is_some_and(|end| end == "log"));
@@ -57,6 +59,10 @@ async fn p14_damage_is_told_with_its_file_its_position_and_its_cost_live_and_off
     offline.failed(6, "damage was found");
     let found: serde_json::Value = serde_json::from_str(offline.out.lines().next().unwrap()).unwrap();
     assert_eq!((&found["file"], &found["position"], &found["damage"]), (&name.into(), &"576".into(), &true.into()), "{found}");
+    // What is damaged in the middle of a segment changes nothing at a glance.
+    assert!(Ran::of(&["store", "stat", &data]).text().contains("1 to 60"));
+    let stat = Ran::of(&["store", "stat", &data, "--json"]).one();
+    assert_eq!((&stat["nextOffset"], &stat["onDisk"]), (&"61".into(), &true.into()), "{stat}");
     drop(folder);
 }
 

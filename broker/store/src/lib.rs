@@ -31,8 +31,8 @@ pub use contract::{
     Appended, BoxFuture, Claim, Claimed, Commit, DiskState, Duplicate, EventStore, Gap, GapCause, Micros, Offset, ReadBatch, ReadLimits,
     Row, RowChange, SegmentState, Selection, Table, TypeSet,
 };
-pub use embedded::{EmbeddedOptions, EmbeddedStore, ObserveSyncs, OpenError, verify};
+pub use embedded::{EmbeddedOptions, EmbeddedStore, ObserveSyncs, OpenError, glance, verify};
 pub use error::{AppendError, ClaimError, CommitError, ReadError};
 pub use event::{EventHead, HeadError, NewEvent, StoredEvent};
 pub use memory::{MemoryConfig, MemoryDisk, MemoryStore};
-pub use upkeep::{Backup, BackupFile, Finding, Upkeep, UpkeepError, Verified};
+pub use upkeep::{Backup, BackupFile, Finding, Glance, Upkeep, UpkeepError, Verified};

@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 
-use crate::contract::{Offset, RowChange};
+use crate::contract::{Micros, Offset, RowChange};
 
 /// What an engine offers that keeps files on this machine.
 pub trait Upkeep: Send + Sync {
@@ -87,6 +87,23 @@ pub struct Verified {
     pub first: Offset,
     /// The offset after the newest event.
     pub next: Offset,
+}
+
+/// How a store is that nobody has open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Bytes of all files in the data directory.
+    pub used: u64,
+    /// Segments.
+    pub segments: u64,
+    /// The first offset that may be read.
+    pub first: Offset,
+    /// The offset after the newest event.
+    pub next: Offset,
+    /// When the newest event was accepted; 0 if there is none.
+    pub newest: Micros,
+    /// Files that recovery set aside.
+    pub set_aside: u64,
 }
 
 /// A consistent state of a store, as files of a data directory.

@@ -125,7 +125,7 @@ fn verify_copy(dir: &Path) -> Result<Vec<String>, Failure> {
             damage.push(finding.to_string());
         }
     };
-    waypost_store::verify(dir, tell).map_err(|error| verify::failed(dir, &error))?;
+    waypost_store::verify(dir, tell).map_err(|error| verify::failed(dir, "verify", &error))?;
     Ok(damage)
 }
 

@@ -8,12 +8,18 @@ use crate::cli::{admin::call::AdminArgs, failure::Failure};
 /// What to do.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum StoreCommand {
-    /// Show how full the store of a running broker is, and what it holds
+    /// Show how full a store is, and what it holds: that of a running broker, or a data directory that nobody has open
     #[command(after_help = "\
+Of a data directory it is told what its files say: how full it may be is in the configuration of its broker.
+
 Examples:
-  waypost store stat
+  waypost store stat                         the store of the running broker
+  waypost store stat waypost-data            a data directory or a backup, while no broker has it open
   waypost store stat --json | jq '(.usedBytes | tonumber) / (.capBytes | tonumber)'")]
-    Stat,
+    Stat {
+        /// The data directory; without it, the running broker is asked
+        dir: Option<PathBuf>,
+    },
     /// Check every checksum: of a running broker's store, or of a data directory that nobody has open
     #[command(after_help = "\
 Frames and their items, indexes, pages and values of the tables: all of it is read, and nothing is changed. Each damage is told
@@ -48,7 +54,8 @@ Examples:
 /// What the broker or the disk refuses, and [`Failure::Damage`].
 pub async fn run(args: AdminArgs, command: StoreCommand) -> Result<(), Failure> {
     match command {
-        StoreCommand::Stat => stat::run(&args).await,
+        StoreCommand::Stat { dir: None } => stat::live(&args).await,
+        StoreCommand::Stat { dir: Some(dir) } => stat::offline(&args, &dir),
         StoreCommand::Verify { dir: None } => verify::live(&args).await,
         StoreCommand::Verify { dir: Some(dir) } => verify::offline(&args, &dir),
         StoreCommand::Backup { dir } => backup::run(&args, &dir).await,

@@ -52,16 +52,16 @@ pub fn offline(args: &AdminArgs, dir: &Path) -> Result<(), Failure> {
             told = tell(&types, args.json, &found(finding));
         }
     };
-    let summary = verify(dir, tell).map_err(|error| failed(dir, &error))?;
+    let summary = verify(dir, tell).map_err(|error| failed(dir, "verify", &error))?;
     told?;
     end(&types, args.json, &verified(summary))
 }
 
-/// Why a directory was not verified.
-pub(super) fn failed(dir: &Path, error: &UpkeepError) -> Failure {
+/// Why a directory was not looked at; `command` is the one that asks a running broker for the same.
+pub(super) fn failed(dir: &Path, command: &str, error: &UpkeepError) -> Failure {
     match error {
         UpkeepError::NoStore(_) => Failure::NotFound(error.to_string()),
-        UpkeepError::InUse(_) => Failure::Unavailable(format!("{error}: `waypost store verify` without a directory")),
+        UpkeepError::InUse(_) => Failure::Unavailable(format!("{error}: `waypost store {command}` without a directory")),
         _ => Failure::Failed(format!("{}: {error}", dir.display())),
     }
 }

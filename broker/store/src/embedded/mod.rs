@@ -26,6 +26,7 @@ mod dedup;
 mod direct;
 mod format;
 mod frame;
+mod glance;
 mod home;
 mod ids;
 mod index;
@@ -58,6 +59,7 @@ mod view;
 mod wire;
 mod writer;
 
+pub use glance::glance;
 pub use options::{EmbeddedOptions, ObserveSyncs, OpenError};
 pub use store::EmbeddedStore;
 pub use verify::verify;

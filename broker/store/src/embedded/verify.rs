@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     path::Path,
     sync::{Arc, PoisonError},
 };
@@ -37,6 +38,12 @@ use crate::{
 /// # Errors
 /// [`UpkeepError::InUse`] if one has, [`UpkeepError::NoStore`], [`UpkeepError::Version`], or when the disk does not let itself be read.
 pub fn verify(directory: &Path, tell: &mut dyn FnMut(Finding)) -> Result<Verified, UpkeepError> {
+    let _lock = unused(directory)?;
+    verify_on(&OsDisk::open(directory)?, directory, tell)
+}
+
+/// Whether a directory holds a store that no process has open; none will, as long as what this returns is kept.
+pub(super) fn unused(directory: &Path) -> Result<Option<File>, UpkeepError> {
     let is_store = |name: &str| name == format::FILE || name == tables::FILE || id_in(name, "log").is_some();
     let names = std::fs::read_dir(directory).map(|entries| entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()));
     let names: Vec<String> = names.map(Iterator::collect).unwrap_or_default();
@@ -44,11 +51,10 @@ pub fn verify(directory: &Path, tell: &mut dyn FnMut(Finding)) -> Result<Verifie
         return Err(UpkeepError::NoStore(directory.to_owned()));
     }
     // A copy that was never opened has no lock file, and gets none.
-    let lock = if names.iter().any(|name| name == "LOCK") { Some(OsDisk::lock(directory)?) } else { None };
-    if matches!(lock, Some(None)) {
-        return Err(UpkeepError::InUse(directory.to_owned()));
+    if !names.iter().any(|name| name == "LOCK") {
+        return Ok(None);
     }
-    verify_on(&OsDisk::open(directory)?, directory, tell)
+    OsDisk::lock(directory)?.map(Some).ok_or_else(|| UpkeepError::InUse(directory.to_owned()))
 }
 
 /// The same for a log on a disk of the caller's, with the tables in a directory.

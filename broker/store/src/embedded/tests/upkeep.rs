@@ -21,6 +21,7 @@ use crate::{
     contract::{EventStore, ReadLimits},
     embedded::{
         disk::Disk,
+        glance::glance,
         segment::id_in,
         tables,
         verify::{verify, verify_on},
@@ -55,6 +56,26 @@ async fn a_sound_store_has_nothing_to_tell_and_is_not_changed() {
     let verified = verify_on(&disk, dir.path(), &mut |_| {}).unwrap();
     let kept = acked.events.values().filter(|offset| **offset >= verified.first).count() as u64;
     assert_eq!((verified.events, verified.next - verified.first), (kept, kept));
+}
+
+#[tokio::test]
+async fn at_a_glance_a_store_is_what_it_is_when_it_is_open() {
+    let dir = TempDir::new().unwrap();
+    assert!(matches!(glance(dir.path()), Err(UpkeepError::NoStore(_))));
+    let store = EmbeddedStore::open(options(dir.path(), SIZES)).unwrap();
+    for number in 0..40 {
+        store.append(T0 + number, vec![event(&format!("e{number}"), 9_000)]).await.unwrap();
+    }
+    store.trim(15).await.unwrap();
+    let open = store.disk();
+    assert!(open.segments.len() > 2, "some are sealed, and one is not");
+    assert!(matches!(glance(dir.path()), Err(UpkeepError::InUse(_))));
+    drop(store);
+    let before = std::fs::read_dir(dir.path()).unwrap().count();
+    let seen = glance(dir.path()).unwrap();
+    assert_eq!((seen.first, seen.next, seen.newest, seen.segments), (open.first, open.next, T0 + 39, open.segments.len() as u64));
+    assert!(seen.used > 0 && seen.set_aside == 0, "{seen:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The only place that reads the time.
 //!
 //! Constraints: [`Clock::now`] never goes back, whatever happens to the wall clock while the broker runs, and follows tokio's paused time in
-//! tests. The raw wall time is for one purpose: how old a provider's signature is.
+//! tests. The raw wall time is for what others date by it: how old a provider's signature is, and when a certificate expires.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -48,8 +48,8 @@ impl Clock {
         self.started + std::time::Duration::from_micros(at.as_micros().saturating_sub(self.started_micros))
     }
 
-    /// The wall time in microseconds, which may jump: only for the tolerance of signed timestamps, since their senders go by it too. A clock
-    /// that was started at a chosen time keeps to that.
+    /// The wall time in microseconds, which may jump: only for the tolerance of signed timestamps and the end of certificates, since others
+    /// go by it too. A clock that was started at a chosen time keeps to that.
     #[must_use]
     pub fn wall(&self) -> u64 {
         if self.follows_wall { wall_micros() } else { self.now() }

@@ -104,6 +104,8 @@ pub const LINES_PER_SECOND: u32 = 10;
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 /// The most connections of administrators at a time.
 pub const MAX_ADMIN_CONNECTIONS: u32 = 256;
+/// How many of these one address may have: half, so that others can look at what it does.
+pub const MAX_ADMIN_CONNECTIONS_PER_ADDRESS: u32 = 128;
 /// How long calls may go on after their listener was told to stop.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// The most bytes of a webhook's body: what is kept of one, as an event or in quarantine, fits into the store whole.
@@ -162,6 +164,8 @@ pub const PAGE_SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 pub const PAGE_SAMPLES: usize = 60;
 /// How many notes of what was done wait to be shown.
 pub const MAX_PAGE_NOTES: usize = 64;
+/// How many dead letters a button of the page redrives at a time: each is a row to read and a line of the audit log.
+pub const MAX_PAGE_REDRIVES: usize = 10_000;
 /// The most bytes of a form: the ids of a page of dead letters.
 pub const MAX_FORM_BYTES: usize = 64 * 1024;
 /// The items of a list in the browser.

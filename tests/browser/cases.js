@@ -3,6 +3,7 @@
 // In every case: no error of a script, nothing that the Content-Security-Policy had to stop, and no request to anywhere else.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -120,6 +121,9 @@ const cases = {
     const accepted = () => page.locator("#sources tbody tr:first-child td:nth-of-type(3)").innerText();
     const before = await accepted();
     await page.waitForFunction((before) => document.querySelector("#sources tbody tr:first-child td:nth-of-type(3)").innerText !== before, before);
+    for (const label of ["Accepted now", "Delivered now", "Settled now"]) {
+      await page.waitForFunction((label) => [...document.querySelectorAll("#now .figure")].some((each) => each.innerText.includes(label) && !/\n0\s/.test(each.innerText)), label);
+    }
     // A reader's place is kept while parts are replaced.
     await page.locator("#subscriptions a", { hasText: "routing" }).first().focus();
     const now = await accepted();
@@ -179,6 +183,22 @@ const cases = {
     assert.equal(await rows(page).count(), 50);
     await see(page, "/");
     assert.match(await page.locator("#subscriptions tr", { hasText: "billing" }).innerText(), /\b50\b[^]*950/);
+
+    // All that match, once it was said how many they are.
+    await see(page, "/dead-letters?subscription=billing");
+    const all = page.getByRole("button", { name: "Redrive all that match" });
+    await all.click();
+    assert.match(await page.locator("h1").innerText(), /Redrive 950 dead letters\?/);
+    assert.match(await page.locator(".facts").innerText(), /billing/);
+    await picture(page, "sure");
+    await page.getByRole("link", { name: "Leave them" }).click();
+    assert.match(page.url(), /\/dead-letters\?subscription=billing$/);
+    assert.equal(await page.getByText("redriving").count(), 50, "nothing was done");
+    await all.click();
+    await page.getByRole("button", { name: "Redrive 950" }).click();
+    assert.equal(await page.getByRole("status").first().innerText(), "950 dead letters are on their way again.");
+    await all.click();
+    assert.match(await page.getByRole("alert").innerText(), /No dead letter matches/);
     fine(page);
     await pictures("/dead-letters", "list");
   },
@@ -257,6 +277,71 @@ const cases = {
     fine(page);
   },
 
+  async pausing() {
+    const watcher = await open();
+    await see(watcher, "/subscriptions/billing");
+    await watcher.locator(".live.on").waitFor();
+    // What is being written stays while parts are replaced.
+    await watcher.getByLabel("Why").fill("half a sen");
+
+    const page = await open();
+    await see(page, "/subscriptions/billing");
+    await page.getByLabel("Why").focus();
+    await page.keyboard.type("<b>deploy</b>");
+    await page.keyboard.press("Enter");
+    assert.match(await page.getByRole("status").first().innerText(), /Deliveries of billing are paused/);
+    assert.match(await page.locator("#state").innerText(), /paused <b>deploy<\/b>/);
+    await picture(page, "paused");
+    await watcher.getByRole("button", { name: "Resume deliveries" }).waitFor();
+    await see(page, "/");
+    assert.match(await page.locator("#subscriptions tr", { hasText: "billing" }).innerText(), /paused/);
+
+    // Loading the page again does nothing again, and without a script it goes on.
+    const plain = await open({ javaScriptEnabled: false });
+    await see(plain, "/subscriptions/billing");
+    await plain.getByRole("button", { name: "Resume deliveries" }).click();
+    assert.match(await plain.getByRole("status").first().innerText(), /Deliveries of billing go on/);
+    await plain.reload();
+    assert.doesNotMatch(await plain.locator("#state").innerText(), /paused/);
+    await watcher.getByRole("button", { name: "Pause deliveries" }).waitFor();
+
+    const stale = await open({}, ["403"]);
+    await see(stale, "/subscriptions/billing");
+    await stale.locator("form[action='/pause'] input[name=key]").evaluate((input) => { input.value = "0".repeat(64); });
+    await stale.getByRole("button", { name: "Pause deliveries" }).click();
+    assert.match(await stale.getByRole("alert").innerText(), /not one of this page/);
+    fine(stale);
+    await see(page, "/subscriptions/billing");
+    assert.doesNotMatch(await page.locator("#state").innerText(), /paused/);
+    for (const each of [page, plain, watcher]) fine(each);
+  },
+
+  async revoked() {
+    const page = await open({ ignoreHTTPSErrors: true }, ["401"]);
+    assert.match(PAGE, /^https:/);
+    await page.goto("/");
+    await page.getByLabel("Token").fill(given.token);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    const [cookie] = await page.context().cookies();
+    assert.ok(cookie.secure && cookie.httpOnly, "over TLS the cookie stays on TLS");
+    await page.locator(".live.on").waitFor();
+    await see(page, "/subscriptions/billing");
+    await page.getByLabel("Why").fill("over TLS");
+    await page.getByRole("button", { name: "Pause deliveries" }).click();
+    assert.match(await page.getByRole("status").first().innerText(), /are paused/);
+    await page.locator(".live.on").waitFor();
+
+    execFileSync(given.program, ["token", "revoke", "boss"], { cwd: given.folder });
+    // The stream ends, and is not given again.
+    await page.getByText("Not live").waitFor();
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByText("Not live").waitFor();
+    await page.reload();
+    assert.match(page.url(), /\/sign-in\?to=/);
+    assert.equal(await page.locator("table, nav").count(), 0);
+    fine(page);
+  },
+
   async without_script() {
     const page = await open({ javaScriptEnabled: false });
     for (const path of PATHS) await see(page, path);
@@ -280,6 +365,8 @@ const cases = {
     await page.getByRole("button", { name: "Discard the chosen" }).click();
     await page.getByRole("button", { name: "Discard 1 dead letter" }).click();
     assert.equal(await rows(page).count(), 1);
+    await page.getByRole("button", { name: "Redrive all that match" }).click();
+    assert.match(await page.getByRole("alert").innerText(), /No dead letter matches/, "the one that is left is on its way already");
     fine(page);
   },
 
@@ -436,6 +523,9 @@ const cases = {
     assert.match(await page.locator(".who").innerText(), /Signed in as looker/);
     await rows(page).first().getByRole("checkbox").check();
     await page.getByRole("button", { name: "Redrive the chosen" }).click();
+    assert.match(await page.getByRole("alert").innerText(), /lacks the scope "admin"/);
+    await see(page, "/subscriptions/billing");
+    await page.getByRole("button", { name: "Pause deliveries" }).click();
     assert.match(await page.getByRole("alert").innerText(), /lacks the scope "admin"/);
     await see(page, "/");
     await page.locator(".live.on").waitFor();

@@ -15,6 +15,7 @@ use agent_client::proto::{
     v1::{Event, ReadEventsRequest, agent_service_client::AgentServiceClient},
 };
 use serde_json::json;
+use waypost_tests::{authority::self_signed, process::program};
 
 use crate::{
     browser::look,
@@ -66,6 +67,26 @@ async fn dead_letters_are_redriven_and_discarded_by_buttons() {
 }
 
 #[tokio::test]
+async fn a_subscription_is_paused_and_resumed_by_buttons_and_keys() {
+    let scene = Scene::new("");
+    scene.dead("billing", 2).await;
+    look("pausing", &scene, json!({})).await;
+}
+
+#[tokio::test]
+async fn over_tls_a_page_is_live_until_its_token_is_revoked() {
+    let mut tokens = Vec::new();
+    let lines = "auth.tokens_file = 'tokens.toml'\nadmin.tls = { certificate = 'here.pem', key = 'here.key' }";
+    let scene = Scene::prepared(lines, |folder| {
+        self_signed(&["127.0.0.1"]).write(folder, "here");
+        let made = [("boss", "admin"), ("worker", "subscribe"), ("writer", "publish")];
+        tokens.extend(made.map(|(name, scope)| scene::create_token(folder, name, scope)));
+    });
+    scene.with_token(&tokens[1]).reject("billing", scene.with_token(&tokens[2]), 2).await;
+    look("revoked", &scene, json!({ "token": tokens[0], "program": program(), "folder": scene.folder.path() })).await;
+}
+
+#[tokio::test]
 async fn without_a_script_everything_can_be_read_and_done() {
     let scene = Scene::new("");
     scene.story().await;
@@ -109,7 +130,9 @@ async fn who_has_a_token_signs_in_and_does_what_it_allows() {
     let did = audit.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let acts: Vec<_> = did.map(|line| format!("{} {} {}", line["caller"], line["action"], line["outcome"]).replace('"', "")).collect();
     assert!(acts.contains(&"boss redrive_dead_letters done".to_owned()), "{acts:#?}");
-    assert!(acts.contains(&"looker /dead-letters/redrive denied".to_owned()), "{acts:#?}");
+    for denied in ["/dead-letters/redrive", "/pause"] {
+        assert!(acts.contains(&format!("looker {denied} denied")), "{acts:#?}");
+    }
     let log = std::fs::read_to_string(scene.folder.path().join("waypost.log")).unwrap();
     assert!(tokens.iter().all(|token| !audit.contains(token) && !log.contains(token)), "a token is in a log");
 }

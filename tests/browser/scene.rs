@@ -7,23 +7,12 @@ use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet};
 use waypost_tests::{
     process::{Broker, program},
-    webhook::Sender,
+    webhook::{CARRIER, Sender},
 };
 
 use crate::{PATIENCE, rerouted};
 
 const SECRET: &str = "correct horse battery staple";
-
-const CONFIGURATION: &str = "
-store.data_dir = 'data'
-[sources.carrier]
-scheme = 'hmac'
-secrets = ['file:secret']
-identity = { template = '{/shipment_id}:{/new_eta}' }
-event_type = ['{/event_type}']
-types.shipping_delay = 'logistics.v1.ShippingDelayed'
-subject = 'shipments/{/shipment_id}'
-";
 
 /// Everything that must be shown and never run: elements, attributes, entities, a script, a turned-round text, an end of what it is in.
 pub(crate) const HOSTILE: &str = "\"><script>window.pwned=1</script><img src=x onerror=window.pwned=2>'&lt;b&gt;</pre></title></textarea><svg/onload=window.pwned=3><a href=javascript:window.pwned=4>x</a>";
@@ -90,7 +79,7 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
-        let broker = Broker::start(folder.path(), &format!("{lines}\n{CONFIGURATION}"));
+        let broker = Broker::start(folder.path(), &format!("{lines}\nstore.data_dir = 'data'\n{CARRIER}"));
         Self { broker, folder }
     }
 

@@ -1,43 +1,28 @@
-//! Who may do what: every call and page, by everybody; what a scope does not cover; how tokens come and go; what is told of it, and what never.
+//! Who may do what: every call and page, by everybody; and what a scope does not cover.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use agent_client::{Client, Start, SubscribeError};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use prost::Message;
-use tonic::{
-    Code, Status,
-    metadata::MetadataValue,
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::Channel,
-};
+use tonic::{Code, service::interceptor::InterceptedService};
 use waypost_proto::{
-    FILE_DESCRIPTOR_SET, rpc,
+    FILE_DESCRIPTOR_SET,
     v1::{
-        Ack, ErrorReason, Event, Filter, ListSessionsRequest, PublishItem, PublishRequest, PublishStreamRequest, ReadEventsRequest,
-        SettleRequest, Settlement, SettlementStatus, SubscribeRequest, SubscribeResponse, SubscriptionSpec,
-        agent_service_client::AgentServiceClient, publish_result::Result as Outcome,
-        session_admin_service_client::SessionAdminServiceClient, settlement::Action, subscribe_response::Response,
+        Ack, ErrorReason, Event, PublishRequest, PublishStreamRequest, ReadEventsRequest, SettleRequest, Settlement, SettlementStatus,
+        SubscribeRequest, SubscribeResponse, settlement::Action, subscribe_response::Response,
     },
 };
-use waypost_tests::{authority::Authority, process::program};
 
 use crate::{
-    stand::{SECRET, Stand, delay, soon},
-    sweep::call,
+    bearer::{Agent, Bearer, TOKENS, agent, create, item, outcomes, reason, to},
+    raw::call,
+    stand::{Stand, soon},
 };
 
-const TOKENS: &str = "auth.tokens_file = 'tokens.toml'\nlog.audit_file = 'audit.jsonl'";
-
 /// What each call takes. A call that is not here is one that nobody has thought about.
-const CALLS: [(&str, &str); 28] = [
+pub(crate) const CALLS: [(&str, &str); 29] = [
     ("AgentService/Publish", "publish"),
     ("AgentService/PublishStream", "publish"),
     ("AgentService/Subscribe", "subscribe"),
@@ -57,6 +42,7 @@ const CALLS: [(&str, &str); 28] = [
     ("DeadLetterAdminService/RedriveDeadLetters", "admin"),
     ("DeadLetterAdminService/DiscardDeadLetters", "admin"),
     ("SessionAdminService/ListSessions", "inspect"),
+    ("SessionAdminService/EndSession", "admin"),
     ("SourceAdminService/ListSources", "inspect"),
     ("SourceAdminService/GetSource", "inspect"),
     ("QuarantineAdminService/ListQuarantinedWebhooks", "inspect"),
@@ -76,44 +62,6 @@ const SCOPES: [(&str, &[&str]); 5] = [
     ("inspect", &["inspect", "any"]),
     ("admin", &["admin", "inspect", "read", "any"]),
 ];
-
-/// `waypost token …` on the tokens of a folder.
-fn tokens(folder: &Path, args: &[&str]) -> Output {
-    Command::new(program()).arg("token").args(args).current_dir(folder).output().unwrap()
-}
-
-/// A new token, as a script takes it.
-fn create(folder: &Path, name: &str, scopes: &[&str]) -> String {
-    let scopes: Vec<_> = scopes.iter().flat_map(|scope| ["--scope", scope]).collect();
-    let made = tokens(folder, &[&["create", name], &scopes[..]].concat());
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let token = String::from_utf8(made.stdout).unwrap().trim_end().to_owned();
-    assert!(token.len() > 40 && !String::from_utf8(made.stderr).unwrap().contains(&token), "the token is on standard output alone");
-    token
-}
-
-/// Puts a header into every call.
-#[derive(Clone)]
-struct Bearer(Option<String>);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Bearer {token}")).unwrap());
-        }
-        Ok(request)
-    }
-}
-
-type Agent = AgentServiceClient<InterceptedService<Channel, Bearer>>;
-
-fn agent(stand: &Stand, token: &str) -> Agent {
-    AgentServiceClient::with_interceptor(stand.broker.channel(), Bearer(Some(token.to_owned())))
-}
-
-fn reason(status: &Status) -> Option<ErrorReason> {
-    rpc::Status::decode(status.details()).ok()?.detail::<rpc::ErrorInfo>()?.reason()
-}
 
 /// Every call of the contract, from its descriptor.
 fn calls() -> Vec<String> {
@@ -159,43 +107,157 @@ async fn every_call_is_for_those_who_have_its_scope_and_for_nobody_else() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-async fn get(url: &str, token: Option<&str>) -> (u16, String) {
-    let client: legacy::Client<_, Empty<Bytes>> = legacy::Client::builder(TokioExecutor::new()).build_http();
-    let mut request = Request::get(url);
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
+/// Where the pages of the admin listener are, what each is asked with, and what it takes; as [`CALLS`].
+pub(crate) const PAGES: [(&str, &str, &str); 26] = [
+    ("GET", "/", "inspect"),
+    ("GET", "/subscriptions", "inspect"),
+    ("GET", "/subscriptions/{name}", "inspect"),
+    ("POST", "/pause", "admin"),
+    ("POST", "/resume", "admin"),
+    ("GET", "/sessions", "inspect"),
+    ("GET", "/dead-letters", "inspect"),
+    ("GET", "/dead-letters/{id}", "inspect"),
+    ("POST", "/dead-letters/redrive", "admin"),
+    ("POST", "/dead-letters/redrive-all", "admin"),
+    ("POST", "/dead-letters/discard", "admin"),
+    ("GET", "/quarantine", "inspect"),
+    ("GET", "/quarantine/{id}", "inspect"),
+    ("GET", "/story", "inspect"),
+    ("GET", "/live", "inspect"),
+    ("GET", "/metrics", "inspect"),
+    ("GET", "/sign-in", "nothing"),
+    ("POST", "/sign-in", "nothing"),
+    ("POST", "/sign-out", "nothing"),
+    ("GET", "/page/style.css", "nothing"),
+    ("GET", "/page/live.js", "nothing"),
+    ("GET", "/page/icon.svg", "nothing"),
+    ("GET", "/healthz", "nothing"),
+    ("GET", "/readyz", "nothing"),
+    // What is nowhere is not told from what is for others.
+    ("GET", "/anything", "admin"),
+    ("POST", "/anything", "admin"),
+];
+
+/// Every route of the admin listener, as its source has it.
+fn routes() -> Vec<(&'static str, String)> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../broker/src");
+    let files = ["page/routes.rs", "metrics/exposition.rs", "server/health.rs"];
+    let text: String = files.iter().map(|file| fs::read_to_string(source.join(file)).unwrap()).collect();
+    let text: String = text.split_whitespace().collect();
+    let mut routes = Vec::new();
+    for route in text.split(".route(\"").skip(1) {
+        let (path, handlers) = route.split_once('"').unwrap();
+        let handlers = handlers.split(".route(").next().unwrap().split(".layer(").next().unwrap();
+        let methods = [("GET", "get("), ("POST", "post(")].into_iter().filter(|(_, called)| handlers.contains(called));
+        routes.extend(methods.map(|(method, _)| (method, path.to_owned())));
     }
-    let answer = soon("the page", client.request(request.body(Empty::new()).unwrap())).await.unwrap();
+    routes
+}
+
+/// How a bearer shows a token to a page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shown {
+    InHeader,
+    InCookie,
+}
+
+/// Asks for a page, with the key of its forms where something is sent: the status, and where it leads or what it says.
+pub(crate) async fn ask(stand: &Stand, method: &str, path: &str, token: Option<&str>, shown: Shown, key: &str) -> (u16, String) {
+    let client: legacy::Client<_, Full<Bytes>> = legacy::Client::builder(TokioExecutor::new()).build_http();
+    let url = format!("{}{}", stand.broker.admin, path.replace("{name}", "a").replace("{id}", "0000000000000000-1"));
+    let mut request = Request::builder().method(method).uri(url);
+    if let Some(token) = token {
+        request = match shown {
+            Shown::InHeader => request.header("authorization", format!("Bearer {token}")),
+            Shown::InCookie => request.header("cookie", format!("waypost_token={token}")),
+        };
+    }
+    let body = if method == "POST" { format!("key={key}") } else { String::new() };
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(Full::new(Bytes::from(body))).unwrap();
+    let answer = soon("the page", client.request(request)).await.unwrap();
     let code = answer.status().as_u16();
-    (code, String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().into()).unwrap())
+    if let Some(to) = answer.headers().get("location") {
+        return (code, to.to_str().unwrap().to_owned());
+    }
+    // A live page has no end.
+    let is_live = code == 200 && path == "/live";
+    let text = if is_live { Bytes::new() } else { answer.into_body().collect().await.unwrap().to_bytes() };
+    (code, String::from_utf8_lossy(&text).into_owned())
 }
 
 #[tokio::test]
-async fn pages_are_for_those_who_may_and_health_is_for_everybody() {
-    let mut token = String::new();
-    let stand = Stand::prepared(TOKENS, |folder| token = create(folder, "agent", &["subscribe"]));
-    for open in ["/healthz", "/readyz"] {
-        assert_eq!(get(&format!("{}{open}", stand.broker.admin), None).await.0, 200);
+async fn every_page_is_for_those_who_have_its_scope_and_for_nobody_else() {
+    let mut wrong: Vec<String> = Vec::new();
+    for (method, path) in routes() {
+        if !PAGES.iter().any(|(known, at, _)| (*known, *at) == (method, path.as_str())) {
+            wrong.push(format!("{method} {path}: who may? add a row, here and in broker/src/access/table.rs"));
+        }
     }
-    let page = format!("{}/anything", stand.broker.admin);
-    assert_eq!(get(&page, None).await.0, 401);
-    let (code, text) = get(&page, Some(&token)).await;
-    assert!(code == 403 && text.contains("lacks the scope \"admin\""), "{code} {text}");
+    let mut bearers: Vec<(&str, Option<String>, &[&str])> =
+        vec![("no token", None, &[]), ("a wrong token", Some("waypost_nobody".to_owned()), &[])];
+    let stand = Stand::prepared(TOKENS, |folder| {
+        bearers.extend(SCOPES.map(|(scope, may)| (scope, Some(create(folder, scope, &[scope])), may)));
+    });
+    let (_, door) = ask(&stand, "GET", "/sign-in", None, Shown::InHeader, "").await;
+    let key = door.split("name=\"key\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    for (method, path, needs) in PAGES {
+        for (who, token, may) in &bearers {
+            for shown in [Shown::InHeader, Shown::InCookie] {
+                // A cookie is good for pages alone.
+                let is_page = !["/metrics", "/anything"].contains(&path);
+                let is_known = !may.is_empty() && (is_page || matches!(shown, Shown::InHeader));
+                let (code, text) = ask(&stand, method, path, token.as_deref(), shown, &key).await;
+                let is_shown_the_door = code == 401 && !text.contains("<table") || code == 303 && text.starts_with("/sign-in?to=");
+                let is_right = match (needs == "nothing" || is_known && may.contains(&needs), is_known) {
+                    (true, _) => needs == "nothing" || !is_shown_the_door && code != 403,
+                    (false, false) => is_shown_the_door,
+                    (false, true) => code == 403 && text.contains("lacks the scope") && text.contains(needs),
+                };
+                if !is_right {
+                    wrong.push(format!("{method} {path} with {who} {shown:?}: {code} {}", text.chars().take(200).collect::<String>()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A call from a web page, which shows its token as any other caller does.
+#[tokio::test]
+async fn grpc_web_is_for_those_who_have_the_scope_and_for_nobody_else() {
+    const PAGE: &str = "https://console.example.com";
+    let mut bearers: Vec<(&str, Option<String>, &[&str])> =
+        vec![("no token", None, &[]), ("a wrong token", Some("waypost_nobody".to_owned()), &[])];
+    let stand = Stand::prepared(&format!("{TOKENS}\nagents.allowed_origins = ['{PAGE}']"), |folder| {
+        bearers.extend(SCOPES.map(|(scope, may)| (scope, Some(create(folder, scope, &[scope])), may)));
+    });
+    let client: legacy::Client<_, Full<Bytes>> = legacy::Client::builder(TokioExecutor::new()).build_http();
+    for (rpc, needs) in CALLS.iter().filter(|(rpc, _)| rpc.starts_with("AgentService/")) {
+        for (who, token, may) in &bearers {
+            let mut request = Request::post(format!("{}/waypost.v1.{rpc}", stand.broker.agents))
+                .header("origin", PAGE)
+                .header("content-type", "application/grpc-web+proto")
+                .header("x-grpc-web", "1");
+            if let Some(token) = token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            let answer = soon("the answer", client.request(request.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap())).await.unwrap();
+            assert_eq!(answer.headers()["access-control-allow-origin"], PAGE, "the page may read the answer, whatever it is");
+            let told = answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+            match (may.contains(needs), may.is_empty()) {
+                (true, _) => assert!(!matches!(told.as_deref(), Some("16" | "7")), "{rpc} with {who}: {told:?}"),
+                (false, true) => assert_eq!(told.as_deref(), Some("16"), "{rpc} with {who}"),
+                (false, false) => assert_eq!(told.as_deref(), Some("7"), "{rpc} with {who}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn health_is_for_everybody() {
+    let stand = Stand::prepared(TOKENS, |folder| drop(create(folder, "agent", &["subscribe"])));
     let health = tonic_health::pb::health_client::HealthClient::new(stand.broker.channel());
     health.clone().check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap();
-}
-
-fn item(source: &str, event_type: &str) -> PublishItem {
-    PublishItem { event: Some(Event::of_json(source, event_type, "{}")), ..PublishItem::default() }
-}
-
-/// What became of each item: accepted, or why not.
-fn outcomes(results: Vec<waypost_proto::v1::PublishResult>) -> Vec<Option<ErrorReason>> {
-    let outcome = |result: waypost_proto::v1::PublishResult| match result.result.unwrap() {
-        Outcome::Accepted(_) => None,
-        Outcome::Refused(refusal) => Some(refusal.reason()),
-    };
-    results.into_iter().map(outcome).collect()
 }
 
 #[tokio::test]
@@ -210,12 +272,6 @@ async fn a_publisher_speaks_for_its_sources_and_types_alone() {
     let mut stream = agent.publish_stream(tokio_stream::once(request)).await.unwrap().into_inner();
     let mut answers = soon("the results", stream.message()).await.unwrap().unwrap().results;
     assert_eq!(outcomes(answers.remove(0).results), expected);
-}
-
-fn to(name: &str, types: &[&str]) -> SubscribeRequest {
-    let filter = Filter { types: types.iter().map(|&name| name.to_owned()).collect(), ..Filter::default() };
-    let spec = (!types.is_empty()).then(|| SubscriptionSpec { filter: Some(filter), ..SubscriptionSpec::default() });
-    SubscribeRequest { subscription: name.to_owned(), spec, ..SubscribeRequest::default() }
 }
 
 /// Opens a stream; how its first message or its refusal reads.
@@ -288,192 +344,4 @@ async fn a_reader_reads_its_types_alone() {
         let refused = agent.read_events(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "{what}");
     }
-}
-
-#[tokio::test]
-async fn a_token_that_is_revoked_loses_its_streams_and_a_new_one_is_known_within_seconds() {
-    let (mut kept, mut revoked) = (String::new(), String::new());
-    let stand = Stand::prepared(TOKENS, |folder| {
-        kept = create(folder, "kept", &["subscribe", "publish"]);
-        revoked = create(folder, "revoked", &["subscribe"]);
-    });
-    let client = |token: &str| Client::builder().token(token).connect(stand.broker.agents.clone()).unwrap();
-    let mut going = client(&kept).subscribe("going").start_at(Start::Earliest).open().await.unwrap();
-    let mut ending = client(&revoked).subscribe("ending").open().await.unwrap();
-    let operator = create(stand.folder.path(), "operator", &["inspect"]);
-
-    assert!(tokens(stand.folder.path(), &["revoke", "revoked"]).status.success());
-    let ended = soon("the end of the stream", ending.try_next()).await.unwrap_err();
-    assert!(matches!(&ended, SubscribeError::Refused { failure, .. } if failure.code == Code::Unauthenticated), "{ended:?}");
-    let audited = async {
-        let audit = || fs::read_to_string(stand.folder.path().join("audit.jsonl")).unwrap();
-        while !(audit().contains("change_tokens") && audit().contains("ended: revoked")) {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("the line in the audit log", audited).await;
-    let refused = client(&revoked).subscribe("ending").open().await.unwrap_err();
-    assert!(refused.to_string().contains("revoked"), "{refused}");
-
-    client(&kept).publish(Event::of_json("agents/a", "a.b", "{}")).await.unwrap();
-    soon("a delivery", going.try_next()).await.unwrap().unwrap().ack().await.unwrap();
-    // The file was read: the token that was made while the broker ran is known, and sees who is there.
-    let channel = InterceptedService::new(stand.broker.admin_channel(), Bearer(Some(operator)));
-    let mut admin = SessionAdminServiceClient::new(channel);
-    let alone = async {
-        loop {
-            let sessions = admin.list_sessions(ListSessionsRequest::default()).await.unwrap().into_inner().sessions;
-            if sessions.iter().map(|session| session.principal.as_str()).eq(["kept"]) {
-                break;
-            }
-        }
-    };
-    soon("the end of the other's session", alone).await;
-}
-
-#[tokio::test]
-async fn who_publishes_faster_than_its_token_may_is_told_how_long_to_wait() {
-    let mut token = String::new();
-    let stand = Stand::prepared(TOKENS, |folder| {
-        let made = tokens(folder, &["create", "slow", "--scope", "publish", "--max-events-per-second", "3"]);
-        token = String::from_utf8(made.stdout).unwrap().trim_end().to_owned();
-    });
-    let items = (0..9).map(|_| item("agents/a", "a.b")).collect();
-    let results = agent(&stand, &token).publish(PublishRequest { items }).await.unwrap().into_inner().results;
-    let wait = |result: &waypost_proto::v1::PublishResult| match result.result.as_ref().unwrap() {
-        Outcome::Accepted(_) => None,
-        Outcome::Refused(refusal) => {
-            assert_eq!((refusal.reason(), Code::from(refusal.code)), (ErrorReason::QuotaExceeded, Code::ResourceExhausted));
-            Some(refusal.retry_delay.unwrap())
-        }
-    };
-    let waits: Vec<_> = results.iter().filter_map(wait).collect();
-    // A second's worth at once, and one or two more if the machine is slow.
-    assert!((4..=6).contains(&waits.len()) && waits.iter().all(|wait| wait.seconds == 0 && wait.nanos > 0), "{waits:?}");
-}
-
-/// `CreateSubscription` as `create_subscription`.
-fn action(rpc: &str) -> String {
-    let mut name = String::new();
-    for letter in rpc.split('/').nth(1).unwrap().chars() {
-        if letter.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.extend(letter.to_lowercase());
-    }
-    name
-}
-
-#[tokio::test]
-async fn what_administrators_do_or_may_not_do_is_in_the_audit_log() {
-    let (mut operator, mut watcher) = (String::new(), String::new());
-    let stand = Stand::prepared(&format!("{TOKENS}\nlog.level = 'error'"), |folder| {
-        operator = create(folder, "operator", &["admin"]);
-        watcher = create(folder, "watcher", &["inspect"]);
-    });
-    // Field 1 is the name of the thing, in all of them; what is done to the whole store passes over it.
-    let request = waypost_proto::v1::GetSubscriptionRequest { name: "thing\nforged".to_owned() }.encode_to_vec();
-    let good = waypost_proto::v1::GetSubscriptionRequest { name: "thing".to_owned() }.encode_to_vec();
-    let changes: Vec<_> = CALLS.iter().filter(|(_, needs)| *needs == "admin").map(|(rpc, _)| *rpc).collect();
-    for rpc in &changes {
-        for token in [&operator, &watcher] {
-            let channel = InterceptedService::new(stand.broker.admin_channel(), Bearer(Some(token.clone())));
-            // Whatever it answers.
-            let _ = call(channel.clone(), rpc, request.clone()).await;
-            let _ = call(channel, rpc, good.clone()).await;
-        }
-    }
-    let audit = fs::read_to_string(stand.folder.path().join("audit.jsonl")).unwrap();
-    let lines: Vec<serde_json::Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for rpc in &changes {
-        let by = |who: &str, action: &str| {
-            lines.iter().filter(move |line| line["caller"] == who && line["action"] == action).collect::<Vec<_>>()
-        };
-        let done = by("operator", &action(rpc));
-        assert!(done.len() >= 2 && done.iter().all(|line| line["peer"].as_str().unwrap().starts_with("127.0.0.1:")), "{rpc}: {audit}");
-        let object = if rpc.starts_with("StoreAdminService/") { "store" } else { "thing" };
-        assert!(done.iter().any(|line| line["object"].as_str().unwrap().contains(object)), "{rpc}: {done:?}");
-        let denied = by("watcher", &format!("/waypost.v1.{rpc}"));
-        assert!(denied.len() == 2 && denied.iter().all(|line| line["outcome"] == "denied"), "{rpc}: {audit}");
-    }
-    let created: Vec<_> = lines.iter().filter(|line| line["action"] == "create_subscription" && line["caller"] == "operator").collect();
-    assert_eq!(created.iter().map(|line| line["outcome"].as_str().unwrap()).collect::<Vec<_>>(), ["failed", "done"]);
-    // In the log of everything as well, whatever its level, and nobody can forge a line.
-    assert!(stand.log().contains("create_subscription") && !stand.log().lines().any(|line| line.starts_with("forged")), "{}", stand.log());
-}
-
-#[tokio::test]
-async fn no_secret_is_in_any_output() {
-    let authority = Authority::new();
-    let pair = authority.sign(&["127.0.0.1"]);
-    let mut secrets = vec![SECRET.to_owned(), "waypost_not-a-token-of-this-broker".to_owned()];
-    secrets.extend(pair.key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned));
-    let lines = format!("{TOKENS}\nlog.level = 'trace'\nadmin.tls = {{ certificate = 'here.pem', key = 'here.key' }}");
-    let stand = Stand::prepared(&lines, |folder| {
-        pair.write(folder, "here");
-        secrets.push(create(folder, "all", &["publish", "subscribe", "read", "admin"]));
-    });
-    let (wrong, right) = (secrets[1].clone(), secrets.last().unwrap().clone());
-    stand.carrier(SECRET).post(delay(1)).await.unwrap();
-    stand.carrier("another secret").post(delay(2)).await.unwrap();
-    stand.carrier(SECRET).post(b"{}".to_vec()).await.unwrap();
-    for token in [&right, &wrong] {
-        let mut agent = agent(&stand, token);
-        let _ = agent.publish(PublishRequest { items: vec![item("agents/a", "a.b")] }).await;
-        let _ = agent.read_events(ReadEventsRequest::default()).await;
-        let _ = subscribe_once(&mut agent).await;
-        let ca = stand.folder.path().join("ca.pem");
-        fs::write(&ca, authority.pem()).unwrap();
-        fs::write(stand.folder.path().join("cli.token"), token).unwrap();
-        let printed = Command::new(program())
-            .args(["publish", "a.b", "{}", "--agents", &stand.broker.agents, "--admin", &stand.broker.admin, "--token", "file:cli.token"])
-            .arg("--ca")
-            .arg(&ca)
-            .env("WAYPOST_LOG", "trace")
-            .current_dir(stand.folder.path())
-            .output()
-            .unwrap();
-        assert_eq!(printed.status.success(), *token == right, "{printed:?}");
-        fs::write(stand.folder.path().join("cli.output"), [printed.stdout, printed.stderr].concat()).unwrap();
-        fs::remove_file(stand.folder.path().join("cli.token")).unwrap();
-    }
-    // A file of tokens that holds what it should not.
-    let tokens_file = stand.folder.path().join("tokens.toml");
-    let sound = fs::read_to_string(&tokens_file).unwrap();
-    fs::write(&tokens_file, format!("{sound}\n[[tokens]]\nname = 'b'\nhash = '{right}'\nscopes = []\n")).unwrap();
-    let told = async {
-        while !stand.log().contains("auth.tokens_file: ") {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("the report of the bad file", told).await;
-    fs::write(&tokens_file, sound).unwrap();
-
-    fs::write(stand.folder.path().join("printed"), &stand.broker.printed).unwrap();
-    let mut files = 0;
-    let mut folders = vec![stand.folder.path().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            match path.file_name().unwrap().to_str().unwrap() {
-                _ if path.is_dir() => folders.push(path),
-                "secret" | "here.key" => {}
-                name => {
-                    files += 1;
-                    let content = fs::read(&path).unwrap();
-                    for secret in &secrets {
-                        let is_there = content.windows(secret.len()).any(|part| part == secret.as_bytes());
-                        assert!(!is_there, "{name} holds the secret {secret:?}");
-                    }
-                }
-            }
-        }
-    }
-    assert!(files > 6, "the log, the audit log, what was printed, and the store were looked at: {files}");
-    assert!(stand.log().contains("TRACE"), "everything that can be logged was");
-}
-
-async fn subscribe_once(agent: &mut Agent) -> Result<(), Status> {
-    let mut stream = agent.subscribe(to("routing", &[])).await?.into_inner();
-    soon("the first message", stream.message()).await.map(drop)
 }

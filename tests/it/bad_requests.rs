@@ -6,9 +6,7 @@ use tokio::{
 };
 use waypost_tests::webhook::sign;
 
-use crate::stand::{SECRET, Stand, delay, soon};
-
-const PATH: &str = "/agent/logistics-anomaly-webhook";
+use crate::stand::{PATH, SECRET, Stand, delay, soon};
 
 /// Sends bytes as they are, and gives the status and the text of the answer.
 async fn exchange(stand: &Stand, request: &[u8]) -> (u16, String) {

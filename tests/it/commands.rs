@@ -192,6 +192,15 @@ async fn sessions_show_who_holds_what() {
     let session = stand.waypost(&["sessions", "list", "--subscription", "routing", "--json"]).one();
     assert_eq!((&session["state"], &session["outstanding"]), (&"SESSION_STATE_CONNECTED".into(), &1.into()), "{session}");
     assert!(stand.waypost(&["sessions", "list"]).text().contains("routing"));
+
+    let id = session["id"].as_str().unwrap();
+    let ended = stand.waypost(&["sessions", "end", id]);
+    assert!(ended.text().contains("of routing is ended; 1 deliver"), "{}", ended.out);
+    stand.waypost(&["sessions", "end", "nobody"]).failed(1, "sessions list");
+    stand.waypost(&["sessions", "end", "0192f7a1-5f0e-7c3a-9d2e-3f1c6a7b8c9d"]).failed(3, "no session");
+    // It is no ban.
+    let again = soon("the event", subscription.try_next()).await.unwrap().unwrap();
+    again.ack().await.unwrap();
 }
 
 #[tokio::test]

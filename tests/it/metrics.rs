@@ -16,8 +16,8 @@ use crate::stand::{SECRET, Stand, delay, soon};
 
 /// A scrape: each sample with its labels as they are written, and the text.
 pub(crate) struct Scrape {
-    samples: BTreeMap<String, f64>,
-    text: String,
+    pub(crate) samples: BTreeMap<String, f64>,
+    pub(crate) text: String,
 }
 
 impl Scrape {

@@ -4,25 +4,19 @@ use std::{path::Path, time::Duration};
 
 use agent_client::Client;
 use tempfile::TempDir;
-use waypost_tests::{process::Broker, webhook::Sender};
+use waypost_tests::{
+    process::Broker,
+    webhook::{CARRIER, Sender},
+};
 
 pub(crate) const SECRET: &str = "correct horse battery staple";
 
 /// Longer than anything here takes, on any machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-const CONFIGURATION: &str = "
-edge.body_timeout = '1s'
-store.data_dir = 'data'
-[sources.carrier]
-path = '/agent/logistics-anomaly-webhook'
-scheme = 'hmac'
-secrets = ['file:secret']
-identity = { template = '{/shipment_id}:{/new_eta}' }
-event_type = ['{/event_type}']
-types.shipping_delay = 'logistics.v1.ShippingDelayed'
-subject = 'shipments/{/shipment_id}'
-";
+/// What follows the lines of a test.
+const LINES: &str = "edge.body_timeout = '1s'\nstore.data_dir = 'data'";
+pub(crate) const PATH: &str = "/agent/logistics-anomaly-webhook";
 
 /// A broker and its folder.
 pub(crate) struct Stand {
@@ -43,7 +37,7 @@ impl Stand {
 
     /// The same, with more in the folder before it starts.
     pub(crate) fn prepared(lines: &str, prepare: impl FnOnce(&Path)) -> Self {
-        let configuration = format!("{lines}\n{CONFIGURATION}");
+        let configuration = format!("{lines}\n{LINES}\n{CARRIER}path = '{PATH}'\n");
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
         std::fs::write(folder.path().join("secret"), format!("{SECRET}\n")).unwrap();
@@ -67,7 +61,7 @@ impl Stand {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("{}/agent/logistics-anomaly-webhook", self.broker.edge)
+        format!("{}{PATH}", self.broker.edge)
     }
 
     /// What the broker has logged so far.

@@ -17,7 +17,10 @@ use waypost_tests::{
     process::program,
 };
 
-use crate::stand::{PATIENCE, Stand, delay, soon};
+use crate::{
+    metrics::Scrape,
+    stand::{PATIENCE, Stand, delay, soon},
+};
 
 const HERE: [&str; 2] = ["127.0.0.1", "localhost"];
 const EVERYWHERE: &str = "
@@ -160,6 +163,26 @@ async fn who_must_show_a_certificate_is_served_with_one_of_the_right_authority_o
     assert!(ask(None).await.is_none(), "without a certificate");
     assert!(ask(Some(others.sign(&["operator"]))).await.is_none(), "with one of another authority");
     assert!(ask(Some(authority.sign_expired(&["operator"]))).await.is_none(), "with an expired one");
+}
+
+#[tokio::test]
+async fn the_end_of_a_certificate_is_a_metric_and_what_is_near_is_warned_of() {
+    const LINES: &str = "
+edge.tls = { certificate = 'here.pem', key = 'here.key' }
+agents.tls = { certificate = 'old.pem', key = 'old.key' }
+";
+    let authority = Authority::new();
+    let stand = Stand::prepared(LINES, |folder| {
+        authority.sign(&HERE).write(folder, "here");
+        authority.sign_expired(&HERE).write(folder, "old");
+    });
+    let scrape = Scrape::of(&stand).await;
+    let end = |listener: &str| scrape.get(&format!("waypost_certificate_expires_timestamp_seconds{{listener=\"{listener}\"}}"));
+    // 2021-01-01, and rcgen's year 4096.
+    assert!((end("agents") - 1_609_459_200.0).abs() < 1.0 && end("edge") > 6e10, "{}", scrape.text);
+    assert!(!scrape.text.contains("expires_timestamp_seconds{listener=\"admin\""), "there is none");
+    until("the warning", async || stand.log().contains("agents.tls: the certificate in ")).await;
+    assert!(stand.log().contains("has expired") && !stand.log().contains("edge.tls: the certificate in "), "{}", stand.log());
 }
 
 /// Whether a new handshake succeeds for who trusts this authority alone.

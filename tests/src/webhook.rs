@@ -6,6 +6,18 @@ use hyper::{Request, body::Bytes};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use sha2::Sha256;
 
+/// The configuration of a source that is signed as [`sign`] does, with the secret in the file `secret`, for webhooks like
+/// `payloads/shipping_delay.json`. More keys of the source may follow.
+pub const CARRIER: &str = "
+[sources.carrier]
+scheme = 'hmac'
+secrets = ['file:secret']
+identity = { template = '{/shipment_id}:{/new_eta}' }
+event_type = ['{/event_type}']
+types.shipping_delay = 'logistics.v1.ShippingDelayed'
+subject = 'shipments/{/shipment_id}'
+";
+
 /// HMAC-SHA256 in hex, as most providers sign.
 ///
 /// # Panics

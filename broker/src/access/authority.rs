@@ -15,7 +15,6 @@ use waypost_proto::v1::ErrorReason;
 use super::{
     audit,
     caller::{Caller, Grant},
-    rate::Rate,
     tokens::{Entry, TokenHash, TokensError, TokensFile},
 };
 use crate::{error::Fault, renewal::Renew, telemetry::Sparse};
@@ -24,11 +23,20 @@ use crate::{error::Fault, renewal::Renew, telemetry::Sparse};
 #[derive(Debug)]
 pub struct Authority {
     path: PathBuf,
-    /// How many events a second a token may publish that says nothing of it.
-    default_rate: u32,
+    /// What a token may use up that says nothing of it.
+    quota: Quota,
     known: RwLock<Arc<Known>>,
     /// For the log lines that whoever calls can cause.
     refusals: Sparse,
+}
+
+/// What the bearers of one token may use up together; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Events published in a second.
+    pub events_per_second: u32,
+    /// Streams open at a time.
+    pub streams: u32,
 }
 
 /// By where to look for their hashes.
@@ -39,9 +47,9 @@ impl Authority {
     ///
     /// # Errors
     /// [`TokensError`].
-    pub fn load(path: PathBuf, default_rate: u32) -> Result<Self, TokensError> {
+    pub fn load(path: PathBuf, quota: Quota) -> Result<Self, TokensError> {
         let file = TokensFile::read(&path)?;
-        let authority = Self { path, default_rate, known: RwLock::default(), refusals: Sparse::new() };
+        let authority = Self { path, quota, known: RwLock::default(), refusals: Sparse::new() };
         authority.take_over(file);
         Ok(authority)
     }
@@ -118,8 +126,11 @@ impl Authority {
     }
 
     fn grant(&self, entry: &Entry) -> Grant {
-        let rate = entry.max_events_per_second.unwrap_or(self.default_rate);
-        Grant::new(entry.name.clone(), entry.scopes.clone(), Rate::new(rate))
+        let quota = Quota {
+            events_per_second: entry.max_events_per_second.unwrap_or(self.quota.events_per_second),
+            streams: entry.max_streams.unwrap_or(self.quota.streams),
+        };
+        Grant::new(entry.name.clone(), entry.scopes.clone(), quota)
     }
 }
 
@@ -147,7 +158,7 @@ mod tests {
 
     fn entry(name: &str, token: &Token, scopes: &[&str]) -> Entry {
         let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
-        Entry { name: name.to_owned(), hash: token.hash(), scopes, max_events_per_second: None, created: String::new() }
+        Entry { name: name.to_owned(), hash: token.hash(), scopes, max_events_per_second: None, max_streams: None, created: String::new() }
     }
 
     fn headers(value: &str) -> HeaderMap {
@@ -164,7 +175,7 @@ mod tests {
         let path = dir.path().join("tokens.toml");
         let (token, other) = (Token::generate().unwrap(), Token::generate().unwrap());
         TokensFile::edit(&path, |file| file.add(entry("one", &token, &["read"]))).unwrap();
-        let authority = Authority::load(path, 0).unwrap();
+        let authority = Authority::load(path, Quota::default()).unwrap();
         assert_eq!(authority.authenticate(&bearer(&token)).unwrap().name(), "one");
         assert_eq!(authority.authenticate(&headers(&format!("bearer  {} ", token.expose()))).unwrap().name(), "one");
         let mut twice = bearer(&token);
@@ -183,7 +194,7 @@ mod tests {
         for (name, token) in ["kept", "changed", "revoked"].iter().zip(&tokens) {
             TokensFile::edit(&path, |file| file.add(entry(name, token, &["read"]))).unwrap();
         }
-        let authority = Authority::load(path.clone(), 0).unwrap();
+        let authority = Authority::load(path.clone(), Quota::default()).unwrap();
         assert_eq!(authority.renew(), Ok(None));
         let grants = tokens.each_ref().map(|token| match authority.authenticate(&bearer(token)).unwrap() {
             Caller::Known(grant) => grant,

@@ -9,11 +9,12 @@ use std::{
 };
 
 use http::Extensions;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use waypost_proto::v1::ErrorReason;
 
 use super::{
-    Need,
+    Need, Quota,
     rate::Rate,
     scope::{self, Scope},
 };
@@ -37,6 +38,9 @@ pub struct Grant {
     pub scopes: Vec<Scope>,
     /// How much it may publish.
     pub rate: Rate,
+    /// Room for streams, and for how many.
+    streams: Arc<Semaphore>,
+    max_streams: u32,
     ended: CancellationToken,
     why: OnceLock<Fault>,
 }
@@ -85,8 +89,27 @@ impl fmt::Debug for Grant {
 impl Grant {
     /// To the bearer of the token of this name.
     #[must_use]
-    pub fn new(name: String, scopes: Vec<Scope>, rate: Rate) -> Self {
-        Self { name, scopes, rate, ended: CancellationToken::new(), why: OnceLock::new() }
+    pub fn new(name: String, scopes: Vec<Scope>, quota: Quota) -> Self {
+        let rate = Rate::new(quota.events_per_second);
+        let room = if quota.streams == 0 { Semaphore::MAX_PERMITS } else { usize::try_from(quota.streams).unwrap_or(usize::MAX) };
+        let streams = Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS)));
+        let (ended, why) = (CancellationToken::new(), OnceLock::new());
+        Self { name, scopes, rate, streams, max_streams: quota.streams, ended, why }
+    }
+
+    /// Room for one more stream, until it is dropped.
+    ///
+    /// # Errors
+    /// `LIMIT_REACHED`, with the limit and what would be right.
+    pub fn open_stream(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            let text = format!(
+                "the token {:?} has {} streams open, as many as it may (limits.max_streams_per_token, or max_streams of its entry): end some, \
+                 give each agent a token of its own, or raise the limit",
+                self.name, self.max_streams
+            );
+            Fault::new(ErrorReason::LimitReached, text)
+        })
     }
 
     /// Ends it, and every stream that was opened with it.
@@ -230,7 +253,7 @@ mod tests {
 
     fn caller(scopes: &[&str]) -> Caller {
         let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
-        Caller::Known(Arc::new(Grant::new("routing".to_owned(), scopes, Rate::new(10))))
+        Caller::Known(Arc::new(Grant::new("routing".to_owned(), scopes, Quota { events_per_second: 10, streams: 2 })))
     }
 
     fn filter(types: &[&str]) -> Filter {
@@ -280,6 +303,20 @@ mod tests {
             assert_eq!(routing.may(&Act::Receive { name, filter: &filter(types) }).is_ok(), may, "{name} {types:?}");
         }
         assert!(routing.may(&Act::Administer).is_err() && routing.may(&Act::ReadStories).is_err());
+    }
+
+    #[test]
+    fn a_stream_that_ends_makes_room_for_another() {
+        let Caller::Known(grant) = caller(&[]) else { panic!("it is known") };
+        let held = [grant.open_stream().unwrap(), grant.open_stream().unwrap()];
+        let refused = grant.open_stream().unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message.contains("2 streams") && refused.message.contains("max_streams_per_token"), "{refused}");
+        drop(held);
+        drop(grant.open_stream().unwrap());
+        let free = Grant::new("a".to_owned(), Vec::new(), Quota::default());
+        let many: Vec<_> = (0..100_000).map(|_| free.open_stream().unwrap()).collect();
+        assert_eq!(many.len(), 100_000);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 use tower::BoxError;
@@ -64,9 +65,13 @@ pub(crate) fn admitted(authority: &Authority, credentials: &HeaderMap, request: 
 /// Serves a caller who may.
 pub(crate) async fn admit(caller: Caller, mut request: Request, next: Next) -> Response {
     let Caller::Known(grant) = caller else { return next.run(request).await };
+    let stream = match table::STREAMS.contains(&request.uri().path()).then(|| grant.open_stream()).transpose() {
+        Ok(stream) => stream,
+        Err(fault) => return refuse(fault, &request),
+    };
     request.extensions_mut().insert(Caller::Known(Arc::clone(&grant)));
     let is_grpc = is_grpc(&request);
-    next.run(request).await.map(|body| Body::new(Answer::new(body, grant, is_grpc)))
+    next.run(request).await.map(|body| Body::new(Answer::new(body, grant, stream, is_grpc)))
 }
 
 /// Who is known and tried to change something goes into the audit log; of everything else a part is enough.
@@ -101,14 +106,16 @@ struct Answer {
     body: Body,
     grant: Arc<Grant>,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Its place among those that its caller may have open.
+    _stream: Option<OwnedSemaphorePermit>,
     is_grpc: bool,
     cut: bool,
 }
 
 impl Answer {
-    fn new(body: Body, grant: Arc<Grant>, is_grpc: bool) -> Self {
+    fn new(body: Body, grant: Arc<Grant>, stream: Option<OwnedSemaphorePermit>, is_grpc: bool) -> Self {
         let ended = Box::pin(grant.ended().cancelled_owned());
-        Self { body, grant, ended, is_grpc, cut: false }
+        Self { body, grant, ended, _stream: stream, is_grpc, cut: false }
     }
 
     /// How an answer ends that is cut.

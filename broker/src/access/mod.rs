@@ -28,7 +28,7 @@ pub mod table;
 pub mod tokens;
 
 pub use audit::By;
-pub use authority::Authority;
+pub use authority::{Authority, Quota};
 pub use caller::{Act, Caller};
 pub use scope::Scope;
 pub use table::Need;

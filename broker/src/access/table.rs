@@ -26,7 +26,7 @@ pub enum Need {
 
 /// Calls and pages, by the path of their requests; a `*` at the end stands for the rest of one. Those that are called often come first, and those
 /// that are named before those that are meant as well.
-pub const CALLS: [(&str, Need); 49] = [
+pub const CALLS: [(&str, Need); 53] = [
     ("/waypost.v1.AgentService/Settle", Need::Subscribe),
     ("/waypost.v1.AgentService/Publish", Need::Publish),
     ("/waypost.v1.AgentService/PublishStream", Need::Publish),
@@ -46,6 +46,7 @@ pub const CALLS: [(&str, Need); 49] = [
     ("/waypost.v1.DeadLetterAdminService/RedriveDeadLetters", Need::Admin),
     ("/waypost.v1.DeadLetterAdminService/DiscardDeadLetters", Need::Admin),
     ("/waypost.v1.SessionAdminService/ListSessions", Need::Inspect),
+    ("/waypost.v1.SessionAdminService/EndSession", Need::Admin),
     ("/waypost.v1.SourceAdminService/ListSources", Need::Inspect),
     ("/waypost.v1.SourceAdminService/GetSource", Need::Inspect),
     ("/waypost.v1.QuarantineAdminService/ListQuarantinedWebhooks", Need::Inspect),
@@ -70,15 +71,27 @@ pub const CALLS: [(&str, Need); 49] = [
     ("/live", Need::Inspect),
     ("/subscriptions", Need::Inspect),
     ("/subscriptions/*", Need::Inspect),
+    ("/pause", Need::Admin),
+    ("/resume", Need::Admin),
     ("/sessions", Need::Inspect),
     ("/dead-letters", Need::Inspect),
     ("/dead-letters/redrive", Need::Admin),
+    ("/dead-letters/redrive-all", Need::Admin),
     ("/dead-letters/discard", Need::Admin),
     ("/dead-letters/*", Need::Inspect),
     ("/quarantine", Need::Inspect),
     ("/quarantine/*", Need::Inspect),
     // Whose stories these are is asked by GetLineage, which it calls.
     ("/story", Need::Inspect),
+];
+
+/// Calls whose answers go on: each is counted against what its token may have open.
+pub const STREAMS: [&str; 5] = [
+    "/waypost.v1.AgentService/Subscribe",
+    "/waypost.v1.AgentService/PublishStream",
+    "/waypost.v1.AgentService/ReadEvents",
+    "/waypost.v1.StoreAdminService/VerifyStore",
+    "/waypost.v1.StoreAdminService/BackupStore",
 ];
 
 /// What the call of a path needs.
@@ -90,7 +103,25 @@ pub fn need(path: &str) -> Need {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use waypost_proto::FILE_DESCRIPTOR_SET;
+
     use super::*;
+
+    #[test]
+    fn every_call_whose_answer_goes_on_is_counted() {
+        let files = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default().file;
+        let mut streams = Vec::new();
+        for service in files.into_iter().filter(|file| file.package() == "waypost.v1").flat_map(|file| file.service) {
+            let name = service.name().to_owned();
+            let streaming = service.method.into_iter().filter(prost_types::MethodDescriptorProto::server_streaming);
+            streams.extend(streaming.map(|method| format!("/waypost.v1.{name}/{}", method.name())));
+        }
+        streams.sort();
+        let mut counted = STREAMS.to_vec();
+        counted.sort_unstable();
+        assert_eq!(streams, counted);
+    }
 
     #[test]
     fn what_is_named_comes_before_what_is_meant_as_well() {

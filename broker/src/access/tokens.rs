@@ -54,6 +54,9 @@ pub struct Entry {
     /// How many events a second it may publish, instead of limits.max_events_per_second; 0 for no limit.
     #[serde(default)]
     pub max_events_per_second: Option<u32>,
+    /// How many streams it may have open, instead of limits.max_streams_per_token; 0 for no limit.
+    #[serde(default)]
+    pub max_streams: Option<u32>,
     /// When it was made, for people.
     #[serde(default)]
     pub created: String,
@@ -298,6 +301,9 @@ impl fmt::Display for Entry {
         if let Some(rate) = self.max_events_per_second {
             writeln!(f, "max_events_per_second = {rate}")?;
         }
+        if let Some(streams) = self.max_streams {
+            writeln!(f, "max_streams = {streams}")?;
+        }
         if self.created.is_empty() { Ok(()) } else { writeln!(f, "created = {}", quoted(&self.created)) }
     }
 }
@@ -322,6 +328,7 @@ mod tests {
             hash: token.hash(),
             scopes: vec!["admin".parse().unwrap(), "publish source=a\"b type=c.*".parse().unwrap()],
             max_events_per_second: Some(5),
+            max_streams: Some(7),
             created: "2026-01-31T12:00:00Z".to_owned(),
         }
     }

@@ -127,7 +127,7 @@ Example:
 Example:
   waypost sources list")]
     Sources(Group<AdminArgs, SourcesCommand>),
-    /// Look at the agents that are connected: list
+    /// Look after the agents that are connected: list, end
     #[command(after_help = "\
 Example:
   waypost sessions list")]
@@ -231,6 +231,9 @@ pub struct TokenCreateArgs {
     /// How many events a second it may publish, instead of limits.max_events_per_second; 0 for no limit
     #[arg(long, value_name = "NUMBER")]
     pub max_events_per_second: Option<u32>,
+    /// How many streams (subscriptions, reads) its bearers may have open together, instead of limits.max_streams_per_token; 0 for no limit
+    #[arg(long, value_name = "NUMBER")]
+    pub max_streams: Option<u32>,
 }
 
 /// What `token list` can be told.

@@ -19,7 +19,7 @@ use super::{args::ConfigArgs, check, failure::Failure, output};
 use crate::{
     config::{Config, Engine, Setup, Size},
     metrics::Histogram,
-    server::{self, Addresses, Health, Listeners, Opened, Readiness, Reloader, signals},
+    server::{self, Addresses, Health, Listeners, Opened, Readiness, Reloader, descriptors, signals},
     telemetry,
 };
 
@@ -30,6 +30,7 @@ use crate::{
 pub fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let setup = check::load(args)?;
     telemetry::start(&setup.config.log).map_err(|error| Failure::Config(error.to_string()))?;
+    descriptors::raise(setup.connections.all().map(|listener| u64::from(listener.max())).iter().sum());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     let served = runtime.block_on(serve(setup, args.config.clone()));
     // Reads of a disk that hangs must not keep the process: they change nothing.

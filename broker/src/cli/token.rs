@@ -35,6 +35,7 @@ fn create(args: TokenCreateArgs) -> Result<(), Failure> {
         hash: token.hash(),
         scopes: args.scopes,
         max_events_per_second: args.max_events_per_second,
+        max_streams: args.max_streams,
         created: now.map_or_else(String::new, |now| format!("{now:.0}")),
     };
     let path = &args.file.file;
@@ -54,8 +55,10 @@ fn list(args: &TokenListArgs) -> Result<(), Failure> {
     for entry in TokensFile::read(&args.file.file).map_err(Failure::failed)?.tokens {
         let scopes: Vec<_> = entry.scopes.iter().map(ToString::to_string).collect();
         let line = if args.json {
-            let rate = entry.max_events_per_second;
-            json!({ "name": entry.name, "scopes": scopes, "max_events_per_second": rate, "created": entry.created }).to_string()
+            let (rate, streams) = (entry.max_events_per_second, entry.max_streams);
+            let created = entry.created;
+            json!({ "name": entry.name, "scopes": scopes, "max_events_per_second": rate, "max_streams": streams, "created": created })
+                .to_string()
         } else {
             format!("{}  {}  {}", entry.name, entry.created, scopes.join(" | "))
         };

@@ -16,6 +16,8 @@ pub struct LimitsConfig {
     pub max_sessions_per_subscription: u32,
     /// How many events a second the bearers of one token may publish together, if the token does not say; 0 for no limit.
     pub max_events_per_second: u32,
+    /// How many streams the bearers of one token may have open together, if the token does not say; 0 for no limit.
+    pub max_streams_per_token: u32,
 }
 
 impl LimitsConfig {

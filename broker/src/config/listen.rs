@@ -20,6 +20,8 @@ pub struct EdgeConfig {
     pub insecure: bool,
     /// The most connections at a time; further ones wait in the backlog of the operating system.
     pub max_connections: u32,
+    /// The most of them from one address; further ones are closed.
+    pub max_connections_per_address: u32,
     /// The largest body of a webhook.
     pub max_body: Size,
     /// How long the head of a request may take.
@@ -41,6 +43,8 @@ pub struct AgentsConfig {
     pub insecure: bool,
     /// The most connections at a time; further ones wait in the backlog of the operating system.
     pub max_connections: u32,
+    /// The most of them from one address; further ones are closed.
+    pub max_connections_per_address: u32,
     /// The most calls, open streams included, of one connection at a time.
     pub max_streams: u32,
     /// The origins of web pages that may call with gRPC-Web.
@@ -70,6 +74,7 @@ impl EdgeConfig {
     pub(super) fn check(&self, findings: &mut Findings) {
         guarded(self.listen, self.insecure, &[("tls", self.tls.is_some())], findings);
         findings.between("max_connections", self.max_connections, 1, 1_000_000);
+        findings.between("max_connections_per_address", self.max_connections_per_address, 1, 1_000_000);
         findings.between("max_body", self.max_body, Size::from_bytes(1), Size::from_bytes(1 << 20));
         findings.between("header_timeout", self.header_timeout, Span::from_millis(100), Span::from_millis(60_000));
         findings.between("body_timeout", self.body_timeout, Span::from_millis(100), Span::from_millis(300_000));
@@ -80,6 +85,7 @@ impl AgentsConfig {
     pub(super) fn check(&self, has_tokens: bool, findings: &mut Findings) {
         guarded(self.listen, self.insecure, &[("tls", self.tls.is_some()), ("auth.tokens_file", has_tokens)], findings);
         findings.between("max_connections", self.max_connections, 1, 1_000_000);
+        findings.between("max_connections_per_address", self.max_connections_per_address, 1, 1_000_000);
         findings.between("max_streams", self.max_streams, 1, 100_000);
         findings.between("keepalive_interval", self.keepalive_interval, Span::from_millis(100), Span::from_millis(3_600_000));
         findings.between("keepalive_timeout", self.keepalive_timeout, Span::from_millis(100), Span::from_millis(3_600_000));

@@ -38,7 +38,7 @@ pub use origin::{InvalidOrigin, Origin};
 pub use problem::{Findings, Problem, Problems};
 pub use root::Config;
 pub use schemas::SchemasConfig;
-pub use setup::{Certificates, Setup};
+pub use setup::{AllConnections, Certificates, Setup};
 pub use source::{OnUndecodable, SourceConfig, SourceContext, Verify};
 pub use store::{Engine, RetentionConfig, StoreConfig};
 pub use tls::TlsConfig;

@@ -6,12 +6,13 @@ use std::{path::Path, sync::Arc};
 
 use super::{Config, Findings, SourceContext, TlsConfig};
 use crate::{
-    access::Authority,
+    access::{Authority, Quota},
     ingress::{Source, Sources},
+    limits,
     renewal::{Renew, Renewals},
     schema::Schemas,
     server::{
-        Tls,
+        Connections, Tls,
         tls::{HTTP_1_1, HTTP_2},
     },
     trace::Collector,
@@ -28,6 +29,8 @@ pub struct Setup {
     pub sources: Sources,
     /// The certificates of the listeners.
     pub certificates: Certificates,
+    /// The connections of the listeners.
+    pub connections: AllConnections,
     /// Who knows the tokens, if there are any.
     pub authority: Option<Arc<Authority>>,
     /// Where traces are sent, if they are.
@@ -45,7 +48,41 @@ pub struct Certificates {
     pub admin: Option<Arc<Tls>>,
 }
 
+/// The connections of the listeners, and how many there may be.
+#[derive(Clone, Debug)]
+pub struct AllConnections {
+    /// Of the edge.
+    pub edge: Arc<Connections>,
+    /// Of the agents' listener.
+    pub agents: Arc<Connections>,
+    /// Of the administrators' listener.
+    pub admin: Arc<Connections>,
+}
+
+impl AllConnections {
+    fn of(config: &Config) -> Self {
+        let (edge, agents) = (&config.edge, &config.agents);
+        Self {
+            edge: Connections::new("edge", edge.max_connections, edge.max_connections_per_address),
+            agents: Connections::new("agents", agents.max_connections, agents.max_connections_per_address),
+            admin: Connections::new("admin", limits::MAX_ADMIN_CONNECTIONS, limits::MAX_ADMIN_CONNECTIONS_PER_ADDRESS),
+        }
+    }
+
+    /// Of every listener.
+    #[must_use]
+    pub fn all(&self) -> [&Connections; 3] {
+        [&self.edge, &self.agents, &self.admin]
+    }
+}
+
 impl Certificates {
+    /// Of every listener, by the section of the configuration.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, Option<&Tls>); 3] {
+        [("edge", self.edge.as_deref()), ("agents", self.agents.as_deref()), ("admin", self.admin.as_deref())]
+    }
+
     fn load(config: &Config, base: &Path, findings: &mut Findings) -> Self {
         let mut load = |name, config: Option<&TlsConfig>, protocols| {
             let loaded = config.map(|config| Tls::load(name, config.within(base), protocols));
@@ -79,7 +116,8 @@ impl Setup {
         let context = SourceContext { schemas: &schemas, edge: &config.edge, dedup_window: config.store.dedup_window, base };
         let ready: Vec<Option<Source>> = config.sources.iter().map(|(name, source)| source.build(name, context, findings)).collect();
         let sources = Sources::new(ready.into_iter().flatten()).map_err(|error| findings.wrong("sources", error)).ok()?;
-        Some(Self { config, schemas, sources, certificates, authority, collector })
+        let connections = AllConnections::of(&config);
+        Some(Self { config, schemas, sources, certificates, connections, authority, collector })
     }
 
     /// What is to be read again while the broker runs.
@@ -93,6 +131,7 @@ impl Setup {
 
 fn authority(config: &Config, base: &Path, findings: &mut Findings) -> Option<Arc<Authority>> {
     let path = base.join(config.auth.tokens_file.as_ref()?);
-    let loaded = Authority::load(path, config.limits.max_events_per_second);
+    let quota = Quota { events_per_second: config.limits.max_events_per_second, streams: config.limits.max_streams_per_token };
+    let loaded = Authority::load(path, quota);
     loaded.map_err(|error| findings.wrong("auth.tokens_file", error)).ok().map(Arc::new)
 }

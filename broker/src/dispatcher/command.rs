@@ -42,6 +42,13 @@ pub enum Command {
         /// What is seen.
         reply: oneshot::Sender<Result<Inspection, Fault>>,
     },
+    /// End a session, and give back what it holds, uncounted.
+    End {
+        /// Which.
+        session: SessionId,
+        /// Who it was, if it had a stream.
+        reply: oneshot::Sender<Option<SessionInfo>>,
+    },
     /// A span that retention lets go by the subscription's own policy.
     Gap {
         /// The first offset.

@@ -110,6 +110,13 @@ impl Sessions {
         }
     }
 
+    /// Ends one stream, and answers which it was.
+    pub(super) fn end_one(&mut self, session: SessionId, fault: Fault) -> Option<(StreamId, SessionInfo)> {
+        let found = self.open.get(&session).map(|open| (open.stream, open.info.clone()))?;
+        self.end(session, fault);
+        Some(found)
+    }
+
     fn end(&mut self, session: SessionId, fault: Fault) {
         self.flush_one(session);
         if let Some(session) = self.open.remove(&session) {

@@ -176,7 +176,7 @@ fn refuse(command: Command, fault: &Fault) {
         Command::Inspect { reply, .. } => {
             let _ = reply.send(Err(fault.clone()));
         }
-        Command::Gap { .. } | Command::Seen | Command::Drain(_) | Command::Close => {}
+        Command::End { .. } | Command::Gap { .. } | Command::Seen | Command::Drain(_) | Command::Close => {}
     }
 }
 

@@ -19,7 +19,7 @@ use waypost_proto::{
 use waypost_store::{BoxFuture, Claim, EventStore, StoredEvent};
 
 use super::{
-    Change, Command, Connect, Inspection, Shared,
+    Change, Command, Connect, Inspection, SessionInfo, Shared,
     outbox::Signal,
     reader,
     reader::Reader,
@@ -355,6 +355,9 @@ impl Dispatcher {
                 let inspection = Inspection::of(&self.handle.name, &self.machine, self.sessions.infos(), &events);
                 let _ = reply.send(Ok(inspection));
             }
+            Command::End { session, reply } => {
+                let _ = reply.send(self.end(session));
+            }
             Command::Gap { from, to } => {
                 self.reader.let_go(from, to);
                 self.input(Input::Gap { from, to });
@@ -395,6 +398,19 @@ impl Dispatcher {
         for (session, stream) in streams {
             self.input(Input::Disconnect { session, stream });
         }
+    }
+
+    /// Ends one stream as a goodbye of its session does: what it holds is free again at once. Answers who it was.
+    fn end(&mut self, session: SessionId) -> Option<SessionInfo> {
+        let holding = self.machine.holding(session);
+        let fault = Fault::new(
+            ErrorReason::Draining,
+            "an operator has ended this session: what it held was given back; connect again if you are well",
+        );
+        let (stream, info) = self.sessions.end_one(session, fault)?;
+        self.input(Input::Drain { session: Some(session) });
+        self.input(Input::Disconnect { session, stream });
+        Some(SessionInfo { holding, ..info })
     }
 
     /// Whether nobody needs this task.

@@ -1,17 +1,18 @@
-//! Looking at sessions.
+//! Looking at sessions, and ending them.
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 use waypost_proto::v1::{self, session_admin_service_server::SessionAdminService};
 
 use super::{
-    convert::{session_text, time, timestamp},
+    convert::{session_id, session_text, time, timestamp},
     page::Page,
 };
-use crate::{broker::Broker, dispatcher::SessionInfo, error::Fault, limits};
+use crate::{access::By, broker::Broker, dispatcher::SessionInfo, error::Fault, limits};
 
-/// Shows sessions.
+/// Shows and ends sessions.
 #[derive(Debug)]
 pub struct SessionAdmin {
     broker: Arc<Broker>,
@@ -22,6 +23,32 @@ impl SessionAdmin {
     #[must_use]
     pub fn new(broker: Arc<Broker>) -> Self {
         Self { broker }
+    }
+}
+
+impl SessionAdmin {
+    async fn end(&self, request: &v1::EndSessionRequest) -> Result<Vec<v1::Session>, Fault> {
+        let asked = request.session_id.as_str();
+        Fault::require("session_id", asked)?;
+        let wrong = || Fault::invalid("session_id", format!("{asked:?} is no id of a session; `waypost sessions list` shows them"));
+        let session = session_id(asked).ok_or_else(wrong)?;
+        let registry = &self.broker.registry;
+        let mut ended = Vec::new();
+        for handle in registry.running() {
+            if !request.subscription.is_empty() && request.subscription != *handle.name {
+                continue;
+            }
+            // One that does not answer must not keep the session on the others (P12).
+            let asked = timeout(limits::INSPECT_WITHIN, handle.end_session(registry.shared(), session));
+            if let Ok(Ok(Some(info))) = asked.await {
+                ended.push(show(&handle.name, info));
+            }
+        }
+        if ended.is_empty() {
+            return Err(Fault::not_found(format!("no session {asked:?} has a stream; `waypost sessions list` shows those that do")));
+        }
+        ended.sort_by(|one, other| one.subscription.cmp(&other.subscription));
+        Ok(ended)
     }
 }
 
@@ -68,5 +95,12 @@ impl SessionAdminService for SessionAdmin {
         sessions.sort_by_cached_key(key);
         let (sessions, next_page_token) = page.take(sessions.into_iter(), key);
         Ok(Response::new(v1::ListSessionsResponse { sessions, next_page_token }))
+    }
+
+    async fn end_session(&self, request: Request<v1::EndSessionRequest>) -> Result<Response<v1::EndSessionResponse>, Status> {
+        let by = By::of(&request);
+        let request = request.into_inner();
+        let sessions = by.does("end_session", &request.session_id, self.end(&request)).await?;
+        Ok(Response::new(v1::EndSessionResponse { sessions }))
     }
 }

@@ -22,6 +22,7 @@ use prometheus_client::{
 use super::{Histogram, histogram::seconds};
 use crate::{
     broker::Broker,
+    config::{AllConnections, Certificates},
     ingress::{LiveSources, Outcome},
     limits,
     registry::Handle,
@@ -36,6 +37,10 @@ pub struct Exposition {
     pub sources: LiveSources,
     /// Of the disk.
     pub syncs: Arc<Histogram>,
+    /// Of the listeners.
+    pub connections: AllConnections,
+    /// What the listeners show.
+    pub certificates: Certificates,
 }
 
 impl fmt::Debug for Exposition {
@@ -117,6 +122,7 @@ impl Collector for Exposition {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer(encoder);
         writer.gauges("build_info", "The version that runs", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1.0)])?;
+        self.listeners(&mut writer)?;
         self.webhooks(&mut writer)?;
         self.publishing(&mut writer)?;
         self.subscriptions(&mut writer)?;
@@ -127,6 +133,17 @@ impl Collector for Exposition {
 }
 
 impl Exposition {
+    fn listeners(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let each = || self.connections.all().map(|connections| (vec![("listener", connections.listener())], connections));
+        writer.gauges("connections", "Open connections", each().map(|(labels, connections)| (labels, gauge(connections.open()))))?;
+        let max = each().map(|(labels, connections)| (labels, f64::from(connections.max())));
+        writer.gauges("connections_max", "How many connections there may be; further ones wait", max)?;
+        let refused = each().map(|(labels, connections)| (labels, connections.refused()));
+        writer.counters("refused_connections", "Connections closed because their address had as many as it may", refused)?;
+        let ends = self.certificates.all().map(|(listener, tls)| Some((vec![("listener", listener)], gauge(tls?.expires()?))));
+        writer.gauges("certificate_expires_timestamp_seconds", "When the certificate of a listener expires", ends.into_iter().flatten())
+    }
+
     fn webhooks(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let now = self.sources.current();
         let sources = || now.iter().map(|source| (vec![("source", &*source.name)], &source.counters));

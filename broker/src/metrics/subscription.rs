@@ -139,6 +139,12 @@ impl SubscriptionMetrics {
         OUTCOMES.into_iter().zip(self.outcomes.iter().map(|count| count.load(Relaxed)))
     }
 
+    /// Events that are settled: acked, or set aside.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.outcomes[0].load(Relaxed) + self.causes().map(|(_, count)| count).sum::<u64>()
+    }
+
     /// How often events became dead letters, and why.
     pub fn causes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         CAUSES.into_iter().zip(self.causes.iter().map(|count| count.load(Relaxed)))
@@ -179,6 +185,7 @@ mod tests {
         let outcomes: Vec<_> = metrics.outcomes().filter(|(_, count)| *count > 0).collect();
         assert_eq!(outcomes, [("acked", 4), ("expired", 2)]);
         assert_eq!(metrics.causes().next(), Some(("attempts", 2)));
+        assert_eq!(metrics.settled(), 6);
         assert_eq!(metrics.gap_offsets.load(Relaxed), 6);
     }
 }

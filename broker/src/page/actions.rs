@@ -1,109 +1,150 @@
-//! Redrive and discard.
+//! Redrive and discard dead letters.
 //!
-//! Constraints: nothing is done without the form's key; what cannot be taken back is asked about first, on a page and without a script; each
-//! ends in a redirect, so that loading a page again does nothing again.
+//! Constraint: what cannot be taken back, and what concerns more than can be seen, is asked about first, on a page and without a script.
 
 use std::sync::Arc;
 
 use axum::{
-    Form,
     extract::State,
-    response::{IntoResponse, Redirect, Response},
+    response::{IntoResponse, Response},
 };
-use http::StatusCode;
-use maud::html;
+use maud::{Markup, html};
 use waypost_proto::v1::{self, dead_letter_admin_service_server::DeadLetterAdminService};
 
 use super::{
     Pages,
+    forms::{self, Fields, Sent},
     layout::{self, Place, Trouble},
     pages::{Note, Visit},
     shown,
 };
-
-/// The fields of a form, one of which may be there several times.
-type Fields = Form<Vec<(String, String)>>;
-
-/// What a form asks for.
-struct Asked {
-    ids: Vec<String>,
-    /// Where to go afterwards.
-    back: String,
-    is_sure: bool,
-}
-
-impl Asked {
-    fn read(pages: &Pages, Form(fields): Fields) -> Result<Self, Trouble> {
-        let value = |name: &str| fields.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value);
-        if !pages.is_form_key(value("key")) {
-            let text = "The form is not one of this page, or the broker was started again since. Go back, load the page again and repeat.";
-            return Err(Trouble::new(StatusCode::FORBIDDEN, text));
-        }
-        let back = Some(value("back")).filter(|back| is_ours(back)).unwrap_or(LIST).to_owned();
-        let ids = fields.iter().filter(|(field, _)| field == "id").map(|(_, id)| id.clone()).collect();
-        Ok(Self { ids, back, is_sure: value("sure") == "yes" })
-    }
-
-    /// Back to where it was asked for, with what became of it.
-    fn done(&self, pages: &Pages, back: &str, note: Note) -> Response {
-        Redirect::to(&shown::link(back, &[("note", &pages.note(note))])).into_response()
-    }
-
-    fn nothing_chosen(&self, pages: &Pages) -> Response {
-        self.done(pages, &self.back, Note { is_good: false, text: "Choose at least one dead letter first.".to_owned() })
-    }
-}
+use crate::limits;
 
 const LIST: &str = "/dead-letters";
 
-/// Whether it is a list of dead letters or one of them, and leads nowhere else.
-fn is_ours(back: &str) -> bool {
-    back.strip_prefix(LIST).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
-        && back.bytes().all(|byte| byte.is_ascii_graphic())
+fn nothing_chosen(pages: &Pages, sent: &Sent) -> Response {
+    forms::done(pages, sent.back(LIST), Note { is_good: false, text: "Choose at least one dead letter first.".to_owned() })
 }
 
 pub(super) async fn redrive(State(pages): State<Arc<Pages>>, visit: Visit, form: Fields) -> Result<Response, Trouble> {
-    let asked = Asked::read(&pages, form)?;
-    if asked.ids.is_empty() {
-        return Ok(asked.nothing_chosen(&pages));
+    let sent = Sent::read(&pages, form)?;
+    let ids = sent.values("id");
+    if ids.is_empty() {
+        return Ok(nothing_chosen(&pages, &sent));
     }
-    let request = visit.asks(v1::RedriveDeadLettersRequest { ids: asked.ids.clone() });
+    let request = visit.asks(v1::RedriveDeadLettersRequest { ids });
     let results = pages.dead_letters.redrive_dead_letters(request).await?.into_inner().results;
-    Ok(asked.done(&pages, &asked.back, note("on its way again", "on their way again", &results)))
+    Ok(forms::done(&pages, sent.back(LIST), note("on its way again", "on their way again", &results)))
 }
 
 pub(super) async fn discard(State(pages): State<Arc<Pages>>, visit: Visit, form: Fields) -> Result<Response, Trouble> {
-    let asked = Asked::read(&pages, form)?;
-    if asked.ids.is_empty() {
-        return Ok(asked.nothing_chosen(&pages));
+    let sent = Sent::read(&pages, form)?;
+    let ids = sent.values("id");
+    if ids.is_empty() {
+        return Ok(nothing_chosen(&pages, &sent));
     }
-    if !asked.is_sure {
-        return Ok(ask(&pages, &visit, &asked));
+    if !sent.is_sure() {
+        return Ok(ask_to_discard(&pages, &visit, &sent, &ids));
     }
-    let request = visit.asks(v1::DiscardDeadLettersRequest { ids: asked.ids.clone() });
+    let request = visit.asks(v1::DiscardDeadLettersRequest { ids });
     let results = pages.dead_letters.discard_dead_letters(request).await?.into_inner().results;
     // A page of one that is gone would be an error.
-    let back = if asked.back.starts_with("/dead-letters/") { LIST } else { &asked.back };
-    Ok(asked.done(&pages, back, note("discarded", "discarded", &results)))
+    let back = sent.back(LIST);
+    let back = if back.starts_with("/dead-letters/") { LIST } else { back };
+    Ok(forms::done(&pages, back, note("discarded", "discarded", &results)))
 }
 
 /// Asks whether it is meant.
-fn ask(pages: &Pages, visit: &Visit, asked: &Asked) -> Response {
-    let number = asked.ids.len();
+fn ask_to_discard(pages: &Pages, visit: &Visit, sent: &Sent, ids: &[String]) -> Response {
+    let number = ids.len();
     let content = html! {
         p { "The event and its history go for good, for this subscription. Other subscriptions, and the log, keep the event." }
         form.actions method="post" action="/dead-letters/discard" {
-            input type="hidden" name="key" value=(pages.form_key());
-            input type="hidden" name="back" value=(asked.back);
-            input type="hidden" name="sure" value="yes";
-            @for id in &asked.ids { input type="hidden" name="id" value=(id); }
+            (hidden(pages, sent))
+            @for id in ids { input type="hidden" name="id" value=(id); }
             button.danger autofocus { "Discard " (number) @if number == 1 { " dead letter" } @else { " dead letters" } }
-            a href=(asked.back) { "Keep" @if number == 1 { " it" } @else { " them" } }
+            a href=(sent.back(LIST)) { "Keep" @if number == 1 { " it" } @else { " them" } }
         }
-        ul { @for id in &asked.ids { li { a href={ "/dead-letters/" (shown::encoded(id)) } { code { (shown::plain(id)) } } } } }
+        ul { @for id in ids { li { a href={ "/dead-letters/" (shown::encoded(id)) } { code { (shown::plain(id)) } } } } }
     };
     let title = if number == 1 { "Discard a dead letter?".to_owned() } else { format!("Discard {number} dead letters?") };
     layout::page(visit, Place::DeadLetters, &title, None, &content).into_response()
+}
+
+/// What every form has that asks whether something is meant.
+fn hidden(pages: &Pages, sent: &Sent) -> Markup {
+    html! {
+        input type="hidden" name="key" value=(pages.form_key());
+        input type="hidden" name="back" value=(sent.back(LIST));
+        input type="hidden" name="sure" value="yes";
+    }
+}
+
+/// The fields that say which dead letters a list shows.
+pub(super) const WHICH: [(&str, &str); 3] = [("subscription", "Subscription"), ("event_type", "Event type"), ("reason", "Reason")];
+
+pub(super) async fn redrive_all(State(pages): State<Arc<Pages>>, visit: Visit, form: Fields) -> Result<Response, Trouble> {
+    let sent = Sent::read(&pages, form)?;
+    let (ids, are_more) = matching(&pages, &visit, &sent).await?;
+    if ids.is_empty() {
+        let text = "No dead letter matches that is not on its way already.".to_owned();
+        return Ok(forms::done(&pages, sent.back(LIST), Note { is_good: false, text }));
+    }
+    if !sent.is_sure() {
+        return Ok(ask_to_redrive(&pages, &visit, &sent, ids.len(), are_more));
+    }
+    let mut results = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(limits::MAX_ITEMS_PER_CALL) {
+        let request = visit.asks(v1::RedriveDeadLettersRequest { ids: ids.to_vec() });
+        results.extend(pages.dead_letters.redrive_dead_letters(request).await?.into_inner().results);
+    }
+    Ok(forms::done(&pages, sent.back(LIST), note("on its way again", "on their way again", &results)))
+}
+
+/// Those that match and are not on their way, as many as are redriven at a time; and whether there are more.
+async fn matching(pages: &Pages, visit: &Visit, sent: &Sent) -> Result<(Vec<String>, bool), Trouble> {
+    let mut ids = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListDeadLettersRequest {
+            page_size: Some(limits::MAX_PAGE),
+            page_token,
+            subscription: sent.value("subscription").to_owned(),
+            event_type: sent.value("event_type").to_owned(),
+            reason: sent.value("reason").parse().unwrap_or_default(),
+        };
+        let listed = pages.dead_letters.list_dead_letters(visit.asks(request)).await?.into_inner();
+        ids.extend(listed.dead_letters.into_iter().filter(|dead| !dead.redriving).map(|dead| dead.id));
+        page_token = listed.next_page_token;
+        if page_token.is_empty() || ids.len() > limits::MAX_PAGE_REDRIVES {
+            let are_more = ids.len() > limits::MAX_PAGE_REDRIVES;
+            ids.truncate(limits::MAX_PAGE_REDRIVES);
+            return Ok((ids, are_more));
+        }
+    }
+}
+
+fn ask_to_redrive(pages: &Pages, visit: &Visit, sent: &Sent, number: usize, are_more: bool) -> Response {
+    let number = shown::count(number as u64);
+    let wanted = WHICH.map(|(field, name)| {
+        let value = sent.value(field);
+        let text = if field == "reason" { super::dead_letters::reason(value.parse().unwrap_or_default()) } else { value };
+        (name, html! { @if value.is_empty() { "any" } @else { code { (shown::plain(text)) } } })
+    });
+    let content = html! {
+        p {
+            "Each is delivered to its subscription again, with its attempts counted anew. Those that are on their way already are not among them."
+            @if are_more { " More match: these are the newest, and the rest can be redriven after them." }
+        }
+        (layout::facts(&wanted))
+        form.actions method="post" action="/dead-letters/redrive-all" {
+            (hidden(pages, sent))
+            @for (field, _) in WHICH { input type="hidden" name=(field) value=(sent.value(field)); }
+            button autofocus { "Redrive " (number) }
+            a href=(sent.back(LIST)) { "Leave them" }
+        }
+    };
+    layout::page(visit, Place::DeadLetters, &format!("Redrive {number} dead letters?"), None, &content).into_response()
 }
 
 /// How it went, with the first reason why something did not.
@@ -123,17 +164,6 @@ fn note(one: &str, many: &str, results: &[v1::DeadLetterResult]) -> Note {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nobody_is_sent_elsewhere() {
-        for back in ["/dead-letters", "/dead-letters?after=x", "/dead-letters/0-1"] {
-            assert!(is_ours(back), "{back}");
-        }
-        for back in ["", "//evil.example", "https://evil.example/dead-letters", "/dead-lettersx", "/dead-letters/\r\nx", "/\\evil.example"]
-        {
-            assert!(!is_ours(back), "{back}");
-        }
-    }
 
     #[test]
     fn a_note_tells_what_was_refused_and_why() {

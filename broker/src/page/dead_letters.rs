@@ -33,8 +33,9 @@ const REASONS: [(DeadLetterReason, &str); 3] = [
     (DeadLetterReason::Rejected, "rejected"),
 ];
 
-fn reason(number: i32) -> &'static str {
-    REASONS.iter().find(|(reason, _)| *reason as i32 == number).map_or("unknown", |(_, text)| text)
+/// Why, in words.
+pub(super) fn reason(number: i32) -> &'static str {
+    layout::reason(&REASONS, number)
 }
 
 pub(super) async fn list(State(pages): State<Arc<Pages>>, visit: Visit, Query(query): Query<Listed>) -> Result<Markup, Trouble> {
@@ -59,9 +60,13 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visit: Visit, Query(qu
             form method="post" action="/dead-letters/redrive" {
                 input type="hidden" name="key" value=(pages.form_key());
                 input type="hidden" name="back" value=(here(&query.after));
+                input type="hidden" name="subscription" value=(query.subscription);
+                input type="hidden" name="event_type" value=(query.event_type);
+                input type="hidden" name="reason" value=(query.reason);
                 p.actions {
                     label.all hidden { input type="checkbox" data-all="id"; "All on this page" }
                     button { "Redrive the chosen" }
+                    button formaction="/dead-letters/redrive-all" { "Redrive all that match…" }
                     button.danger formaction="/dead-letters/discard" { "Discard the chosen…" }
                 }
                 (rows(&listed.dead_letters, &visit))
@@ -77,16 +82,7 @@ fn filter(query: &Listed) -> Markup {
         form.filter method="get" action="/dead-letters" role="search" {
             label { "Subscription" input name="subscription" value=(query.subscription) maxlength="128" autocomplete="off"; }
             label { "Event type" input name="event_type" value=(query.event_type) maxlength="256" autocomplete="off"; }
-            label {
-                "Reason"
-                select name="reason" {
-                    option value="" { "any" }
-                    @for (reason, text) in REASONS {
-                        @let value = (reason as i32).to_string();
-                        option value=(value) selected[value == query.reason] { (text) }
-                    }
-                }
-            }
+            (layout::reasons(&REASONS, &query.reason))
             button { "Show" }
         }
     }

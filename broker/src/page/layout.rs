@@ -104,6 +104,27 @@ fn frame(place: Place, title: &str, note: Option<&Note>, live: Option<&str>, who
     }
 }
 
+/// The choice of a reason in a filter; `chosen` is the number of one, as text.
+pub(super) fn reasons<R: Copy + Into<i32>>(reasons: &[(R, &str)], chosen: &str) -> Markup {
+    html! {
+        label {
+            "Reason"
+            select name="reason" {
+                option value="" { "any" }
+                @for &(reason, text) in reasons {
+                    @let value = reason.into().to_string();
+                    option value=(value) selected[value == chosen] { (text) }
+                }
+            }
+        }
+    }
+}
+
+/// A reason in words.
+pub(super) fn reason<R: Copy + Into<i32>>(reasons: &[(R, &'static str)], number: i32) -> &'static str {
+    reasons.iter().find(|(reason, _)| (*reason).into() == number).map_or("unknown", |(_, text)| text)
+}
+
 /// One fact after the other.
 pub(super) fn facts(facts: &[(&str, Markup)]) -> Markup {
     html! {

@@ -19,17 +19,21 @@
 //! | `payload` | payloads as indented JSON, cut where they are long |
 //! | `overview`, `subscriptions`, `sessions`, `dead_letters`, `quarantine`, `story` | one page, or a list and its pages |
 //! | `tree` | a story as a picture |
-//! | `actions` | redrive and discard |
+//! | `forms` | what a form sends, and how an action ends |
+//! | `actions` | redrive and discard dead letters |
+//! | `pausing` | stop a subscription, and let it go on |
 //! | `live` | newer parts, as they come |
-//! | `flow` | how much was accepted lately |
+//! | `flow` | how much was accepted, delivered and settled lately |
 
 mod actions;
 mod dead_letters;
 mod flow;
+mod forms;
 mod layout;
 mod live;
 mod overview;
 mod pages;
+mod pausing;
 mod payload;
 mod quarantine;
 mod routes;

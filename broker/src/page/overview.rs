@@ -25,7 +25,6 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visit: Visit) -> Resul
 /// What is kept up to date.
 pub(super) async fn parts(pages: &Pages, visit: &Visit) -> Result<Markup, Status> {
     let broker = &pages.broker;
-    let tail = *broker.store.tail().borrow();
     let list = v1::ListSubscriptionsRequest { page_size: Some(limits::PAGE_OVERVIEW_ROWS), ..Default::default() };
     let listed = subscriptions::ask(pages, visit, list).await?;
     let sources = v1::ListSourcesRequest { page_size: Some(limits::MAX_PAGE), ..Default::default() };
@@ -36,7 +35,7 @@ pub(super) async fn parts(pages: &Pages, visit: &Visit) -> Result<Markup, Status
     Ok(html! {
         section #now aria-label="Now" {
             div.figures {
-                (pages.flow.render(visit.now, tail))
+                (pages.flow.render(visit.now, broker))
                 (log(pages, latest.first(), visit))
                 (disk(pages))
             }

@@ -37,7 +37,7 @@ const REASONS: [(QuarantineReason, &str); 7] = [
 ];
 
 fn reason(number: i32) -> &'static str {
-    REASONS.iter().find(|(reason, _)| *reason as i32 == number).map_or("unknown", |(_, text)| text)
+    layout::reason(&REASONS, number)
 }
 
 pub(super) async fn list(State(pages): State<Arc<Pages>>, visit: Visit, Query(query): Query<Listed>) -> Result<Markup, Trouble> {
@@ -53,16 +53,7 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visit: Visit, Query(qu
     let content = html! {
         form.filter method="get" action="/quarantine" role="search" {
             label { "Source" input name="source" value=(query.source) maxlength="256" autocomplete="off"; }
-            label {
-                "Reason"
-                select name="reason" {
-                    option value="" { "any" }
-                    @for (reason, text) in REASONS {
-                        @let value = (reason as i32).to_string();
-                        option value=(value) selected[value == query.reason] { (text) }
-                    }
-                }
-            }
+            (layout::reasons(&REASONS, &query.reason))
             button { "Show" }
         }
         @if listed.webhooks.is_empty() {

@@ -13,7 +13,7 @@ use axum::{
     routing::{get, post},
 };
 
-use super::{Pages, actions, dead_letters, live, overview, quarantine, sessions, sign_in, story, subscriptions, trust};
+use super::{Pages, actions, dead_letters, live, overview, pausing, quarantine, sessions, sign_in, story, subscriptions, trust};
 use crate::limits;
 
 /// Headers of every answer. The referrer policy is not the strictest: under that one, browsers hide the origin of forms.
@@ -38,10 +38,13 @@ pub fn router(pages: Pages) -> Router {
         .route("/", get(overview::show))
         .route("/subscriptions", get(subscriptions::list))
         .route("/subscriptions/{name}", get(subscriptions::show))
+        .route("/pause", post(pausing::pause))
+        .route("/resume", post(pausing::resume))
         .route("/sessions", get(sessions::list))
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/{id}", get(dead_letters::show))
         .route("/dead-letters/redrive", post(actions::redrive))
+        .route("/dead-letters/redrive-all", post(actions::redrive_all))
         .route("/dead-letters/discard", post(actions::discard))
         .route("/quarantine", get(quarantine::list))
         .route("/quarantine/{id}", get(quarantine::show))

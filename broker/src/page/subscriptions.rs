@@ -13,7 +13,7 @@ use super::{
     Pages,
     layout::{self, Place, Trouble},
     pages::Visit,
-    sessions, shown,
+    pausing, sessions, shown,
 };
 use crate::limits;
 
@@ -152,6 +152,8 @@ pub(super) async fn parts(pages: &Pages, visit: &Visit, name: &str) -> Result<Ma
                 ("Incarnation", html! { code { (shown::plain(&subscription.incarnation)) } }),
             ]))
         }
+        // A part of its own: what somebody writes here stays until the state is another.
+        section #control aria-label="Pause or resume" { (pausing::controls(pages, &subscription)) }
         section #sessions aria-labelledby="sessions-title" {
             h2 #sessions-title { "Sessions" }
             @if sessions.sessions.is_empty() { (layout::empty("No agent is connected.")) } @else { (sessions::rows(&sessions.sessions, visit)) }

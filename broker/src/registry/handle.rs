@@ -13,7 +13,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use waypost_delivery::Subscription;
+use waypost_delivery::{SessionId, Subscription};
 use waypost_proto::v1::{self, ErrorReason};
 use waypost_store::{Claim, Micros, Offset};
 
@@ -209,6 +209,16 @@ impl Handle {
             answer.await.unwrap_or_else(|_| Err(Fault::outcome_unknown()))
         };
         timeout(limits::ANSWER_WITHIN, asked).await.unwrap_or_else(|_| Err(Fault::no_answer(&self.name)))
+    }
+
+    /// Ends a session. `None` if it has no stream here.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect).
+    pub async fn end_session(self: &Arc<Self>, shared: &Arc<Shared>, session: SessionId) -> Result<Option<dispatcher::SessionInfo>, Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.send(shared, Command::End { session, reply }).await?;
+        answer.await.map_err(|_| Fault::outcome_unknown())
     }
 
     /// Tells its dispatcher, if there is one.

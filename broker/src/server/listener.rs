@@ -7,14 +7,13 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{AllowedOrigins, LateRouter, Tls, connection::Connection};
+use super::{AllowedOrigins, Connections, LateRouter, Tls, connection::Connection};
 use crate::{limits, telemetry::Sparse};
 
 /// Why an address cannot be listened on.
@@ -79,7 +78,7 @@ pub struct Listener {
     protocol: Protocol,
     tls: Option<Arc<Tls>>,
     told: Arc<Sparse>,
-    max_connections: usize,
+    connections: Arc<Connections>,
 }
 
 impl Listener {
@@ -87,15 +86,19 @@ impl Listener {
     ///
     /// # Errors
     /// [`BindError`], which names the key and the address.
-    pub async fn bind(key: &'static str, address: SocketAddr, protocol: Protocol, max_connections: u32) -> Result<Self, BindError> {
+    pub async fn bind(
+        key: &'static str,
+        address: SocketAddr,
+        protocol: Protocol,
+        connections: Arc<Connections>,
+    ) -> Result<Self, BindError> {
         let refused = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse { key, address },
             _ => BindError::Refused { key, address, source },
         };
         let socket = TcpListener::bind(address).await.map_err(refused)?;
         let address = socket.local_addr().map_err(refused)?;
-        let max_connections = usize::try_from(max_connections).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Ok(Self { socket, address, protocol, tls: None, told: Arc::default(), max_connections })
+        Ok(Self { socket, address, protocol, tls: None, told: Arc::default(), connections })
     }
 
     /// The same, with TLS if there is a certificate.
@@ -115,15 +118,14 @@ impl Listener {
     ///
     /// Cancel safety: dropping it cuts the connections.
     pub async fn serve(self, routes: LateRouter, stop: CancellationToken, grace: Duration) {
-        let permits = Arc::new(Semaphore::new(self.max_connections));
         let mut connections = JoinSet::new();
         loop {
             let next = async {
                 // Before accepting: a connection beyond the limit waits in the backlog of the operating system.
-                let permit = Arc::clone(&permits).acquire_owned().await;
-                (permit, self.socket.accept().await)
+                let room = self.connections.room().await;
+                (room, self.socket.accept().await)
             };
-            let (permit, accepted) = tokio::select! {
+            let (room, accepted) = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
@@ -131,18 +133,25 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    let Some(place) = room.and_then(|room| self.connections.take(room, peer)) else {
+                        self.tell_refused(peer);
+                        continue;
+                    };
+                    self.tell_full();
                     // A token of its own: connections that share one wait for its lock, at every poll.
                     let stop = stop.child_token();
                     let (protocol, routes) = (self.protocol.clone(), routes.clone());
                     let (tls, told) = (self.tls.clone(), Arc::clone(&self.told));
                     let connection = Connection { stream, peer, local: self.address, protocol, tls, told, routes, stop };
                     connections.spawn(async move {
-                        let _permit = permit;
+                        let _place = place;
                         connection.serve().await;
                     });
                 }
                 Err(error) => {
-                    warn!(address = %self.address, %error, "a connection could not be accepted");
+                    if self.told.is_due() {
+                        warn!(address = %self.address, %error, "a connection could not be accepted");
+                    }
                     // Out of file descriptors, mostly: without a pause this would spin until some are free.
                     sleep(limits::ACCEPT_PAUSE).await;
                 }
@@ -153,6 +162,25 @@ impl Listener {
         if timeout(grace, ended).await.is_err() {
             debug!(address = %self.address, open = connections.len(), "connections are cut after the grace");
             connections.shutdown().await;
+        }
+    }
+
+    fn tell_refused(&self, peer: SocketAddr) {
+        if self.told.is_due() {
+            let (section, allowed) = (self.connections.listener(), self.connections.max_per_address());
+            warn!(
+                %peer,
+                listener = %self.address,
+                allowed,
+                "a connection was closed: its address has as many as it may have; raise {section}.max_connections_per_address if they are all wanted"
+            );
+        }
+    }
+
+    fn tell_full(&self) {
+        if !self.connections.has_room() && self.told.is_due() {
+            let (section, allowed) = (self.connections.listener(), self.connections.max());
+            warn!(listener = %self.address, allowed, "every connection is taken: further ones wait; see {section}.max_connections");
         }
     }
 }
@@ -173,7 +201,9 @@ mod tests {
     const WEBHOOKS: Protocol = Protocol::Webhooks { header_timeout: Duration::from_millis(200) };
 
     async fn bind(max_connections: u32) -> Listener {
-        Listener::bind("edge.listen", "127.0.0.1:0".parse().unwrap(), WEBHOOKS, max_connections).await.unwrap()
+        Listener::bind("edge.listen", "127.0.0.1:0".parse().unwrap(), WEBHOOKS, Connections::new("edge", max_connections, max_connections))
+            .await
+            .unwrap()
     }
 
     async fn ask(address: SocketAddr) -> String {
@@ -187,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_in_use_is_named_with_its_key() {
         let first = bind(1).await;
-        let error = Listener::bind("edge.listen", first.address(), WEBHOOKS, 1).await.unwrap_err().to_string();
+        let error = Listener::bind("edge.listen", first.address(), WEBHOOKS, Connections::new("edge", 1, 1)).await.unwrap_err().to_string();
         assert!(error.contains("edge.listen") && error.contains(&first.address().to_string()), "{error}");
     }
 

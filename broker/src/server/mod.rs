@@ -7,8 +7,11 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`listener`] | bind, accept, serve, drain |
+//! | [`connections`] | how many there may be, in total and from one address |
+//! | [`descriptors`] | what the operating system allows |
 //! | `connection` | one connection: its first byte, its handshake, its requests |
 //! | [`tls`] | a listener's certificate, and its renewal |
+//! | `expiry` | the warnings before it expires |
 //! | [`health`] | `/healthz`, `/readyz` and what they go by |
 //! | [`late`] | routes that are filled in once the store has recovered |
 //! | [`origins`] | which web pages may call |
@@ -18,6 +21,9 @@
 //! | [`signals`] | SIGTERM and SIGINT drain, SIGHUP reads the configuration again |
 
 mod connection;
+pub mod connections;
+pub mod descriptors;
+mod expiry;
 pub mod health;
 pub mod late;
 pub mod listener;
@@ -28,6 +34,7 @@ pub mod signals;
 pub mod start;
 pub mod tls;
 
+pub use connections::Connections;
 pub use health::{Health, Readiness};
 pub use late::LateRouter;
 pub use listener::{BindError, Listener, Protocol};

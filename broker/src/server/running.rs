@@ -60,11 +60,11 @@ impl Listeners {
         };
         let pages = AllowedOrigins::new(&agents.allowed_origins);
         let own_pages = AllowedOrigins::of_own_pages(OwnPages::of(setup.authority.is_some()));
-        let certificates = setup.certificates.clone();
+        let (certificates, connections) = (setup.certificates.clone(), setup.connections.clone());
         let (edge_at, agents_at, admin_at) = (edge.listen.get(), agents.listen.get(), admin.listen.get());
-        let webhooks = Listener::bind("edge.listen", edge_at, webhooks, edge.max_connections).await?;
-        let agents = Listener::bind("agents.listen", agents_at, grpc(pages), agents.max_connections).await?;
-        let admin = Listener::bind("admin.listen", admin_at, grpc(own_pages), limits::MAX_ADMIN_CONNECTIONS).await?;
+        let webhooks = Listener::bind("edge.listen", edge_at, webhooks, connections.edge).await?;
+        let agents = Listener::bind("agents.listen", agents_at, grpc(pages), connections.agents).await?;
+        let admin = Listener::bind("admin.listen", admin_at, grpc(own_pages), connections.admin).await?;
         Ok(Self {
             edge: webhooks.secured(certificates.edge),
             agents: agents.secured(certificates.agents),

@@ -53,7 +53,7 @@ pub struct Opened {
 /// # Errors
 /// [`StartError`].
 pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogram>) -> Result<Opened, StartError> {
-    let Setup { config, schemas, sources, authority, collector, .. } = setup;
+    let Setup { config, schemas, sources, authority, collector, certificates, connections } = setup;
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
     let (tracer, export) = collector.map(|collector| Tracer::to(collector, clock)).unzip();
     let tracer = tracer.unwrap_or_default();
@@ -64,7 +64,8 @@ pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogra
     }
     let agents = grpc::agent_routes(&broker).add_service(reflection(&grpc::AGENT_SERVICES)?).into_axum_router();
     let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection(&grpc::ADMIN_SERVICES)?).into_axum_router();
-    let admin = admin.merge(metrics::router(Exposition { broker: Arc::clone(&broker), sources: sources.clone(), syncs }));
+    let figures = Exposition { broker: Arc::clone(&broker), sources: sources.clone(), syncs, connections, certificates };
+    let admin = admin.merge(metrics::router(figures));
     let page = page::router(Pages::new(&broker, sources.clone(), authority.clone())?);
     let edge = ingress::router(Edge { store, clock, entropy, sources: sources.clone(), keys: KeyRing::default(), tracer });
     // Everything that is served there, whatever it is, is behind the guard; the page has a door of its own, with the same lock.

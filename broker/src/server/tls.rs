@@ -24,7 +24,8 @@ use tokio_rustls::{
 };
 use zeroize::Zeroizing;
 
-use crate::{config::TlsConfig, renewal::Renew};
+use super::expiry::Expiry;
+use crate::{clock::Clock, config::TlsConfig, renewal::Renew};
 
 /// HTTP/2, by its name in a handshake.
 pub const HTTP_2: &[u8] = b"h2";
@@ -87,6 +88,8 @@ pub struct Tls {
     files: TlsConfig,
     protocols: &'static [&'static [u8]],
     current: RwLock<Arc<ServerConfig>>,
+    expiry: Expiry,
+    clock: Clock,
     /// A digest of the files that are in force.
     seen: Mutex<[u8; 32]>,
 }
@@ -105,7 +108,8 @@ impl Tls {
     pub fn load(name: &'static str, files: TlsConfig, protocols: &'static [&'static [u8]]) -> Result<Self, TlsError> {
         let contents = Contents::read(&files)?;
         let current = RwLock::new(Arc::new(contents.server_config(&files, protocols)?));
-        Ok(Self { name, files, protocols, current, seen: Mutex::new(contents.digest()) })
+        let expiry = Expiry::of(&certificates(&files.certificate, &contents.certificate)?);
+        Ok(Self { name, files, protocols, current, expiry, clock: Clock::from_wall(), seen: Mutex::new(contents.digest()) })
     }
 
     /// Takes handshakes with what is in force now.
@@ -120,6 +124,12 @@ impl Tls {
         &self.files.certificate
     }
 
+    /// When it expires, in seconds since the epoch, if that is known: the first of the file.
+    #[must_use]
+    pub fn expires(&self) -> Option<u64> {
+        self.expiry.at()
+    }
+
     fn take_over(&self) -> Result<bool, TlsError> {
         let contents = Contents::read(&self.files)?;
         let digest = contents.digest();
@@ -129,6 +139,7 @@ impl Tls {
         }
         let renewed = Arc::new(contents.server_config(&self.files, self.protocols)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        self.expiry.renew(&certificates(&self.files.certificate, &contents.certificate)?);
         *seen = digest;
         Ok(true)
     }
@@ -141,7 +152,10 @@ impl Renew for Tls {
 
     fn renew(&self) -> Result<Option<String>, String> {
         let news = || format!("new handshakes use {} as it is now; open connections go on", self.files.certificate.display());
-        self.take_over().map(|is_new| is_new.then(news)).map_err(|error| error.to_string())
+        let renewed = self.take_over().map(|is_new| is_new.then(news)).map_err(|error| error.to_string());
+        // Also of one whose successor cannot be used.
+        self.expiry.warn(self.name, &self.files.certificate, self.clock.wall() / 1_000_000);
+        renewed
     }
 }
 

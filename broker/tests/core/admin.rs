@@ -7,10 +7,10 @@ use tonic::Code;
 use waypost_proto::{
     rpc,
     v1::{
-        self, CreateSubscriptionRequest, DeleteSubscriptionRequest, Filter, GetSubscriptionRequest, ListSubscriptionsRequest,
-        PauseSubscriptionRequest, ResumeSubscriptionRequest, SeekSubscriptionRequest, SettlementStatus, StartPoint, StartPosition,
-        SubscribeRequest, SubscriptionSpec, SubscriptionState, UpdateSubscriptionRequest, start_position::Position,
-        subscribe_response::Response,
+        self, CreateSubscriptionRequest, DeleteSubscriptionRequest, EndSessionRequest, Filter, GetSubscriptionRequest,
+        ListSubscriptionsRequest, PauseSubscriptionRequest, ResumeSubscriptionRequest, SeekSubscriptionRequest, SettlementStatus,
+        StartPoint, StartPosition, SubscribeRequest, SubscriptionSpec, SubscriptionState, UpdateSubscriptionRequest,
+        start_position::Position, subscribe_response::Response,
     },
 };
 
@@ -119,4 +119,33 @@ async fn a_deleted_subscription_ends_its_streams_and_another_of_its_name_is_anot
     let list = world.subscriptions().await.list_subscriptions(ListSubscriptionsRequest::default()).await.unwrap().into_inner();
     assert_eq!(list.subscriptions.len(), 1);
     assert_eq!(list.subscriptions[0].incarnation, again.opened.incarnation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_a_session_that_an_operator_ends_gives_back_what_it_holds_uncounted_and_may_come_back() {
+    let world = World::new().await;
+    let (mut agent, mut admin) = (world.agent().await, world.sessions().await);
+    let mut hanging = agent.subscribe(to("work")).await;
+    agent.publish(&["a"]).await;
+    let held = hanging.delivery().await;
+    let session_id = hanging.opened.session_id.clone();
+    let mut other = agent.subscribe(to("work")).await;
+    let elsewhere = EndSessionRequest { session_id: session_id.clone(), subscription: "elsewhere".into() };
+    assert_eq!(admin.end_session(elsewhere).await.unwrap_err().code(), Code::NotFound);
+
+    let asked = tokio::time::Instant::now();
+    let request = EndSessionRequest { session_id: session_id.clone(), subscription: String::new() };
+    let ended = admin.end_session(request.clone()).await.unwrap().into_inner().sessions;
+    assert_eq!((ended[0].id.as_str(), ended[0].subscription.as_str(), ended[0].outstanding), (session_id.as_str(), "work", 1));
+    let status = hanging.try_message().await.unwrap_err();
+    assert!(status.code() == Code::Unavailable && status.message().contains("operator"), "{status:?}");
+    let again = other.delivery().await;
+    assert_eq!((id(&again), again.attempt, again.losses), ("a", held.attempt, 0));
+    assert_eq!(asked.elapsed(), Duration::ZERO, "no grace is waited for");
+    assert_eq!(admin.end_session(request).await.unwrap_err().code(), Code::NotFound, "there is none any more");
+
+    // A late ack is work done all the same (P4), and the agent may connect again.
+    assert_eq!(agent.ack(&held).await, SettlementStatus::Done);
+    let back = agent.subscribe(SubscribeRequest { session_id, held_tokens: vec![held.token], ..to("work") }).await;
+    assert_eq!((back.opened.adopted.len(), back.opened.dropped.len()), (0, 1));
 }

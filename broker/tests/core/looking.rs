@@ -13,12 +13,13 @@ use waypost_broker::{
     trace::Tracer,
 };
 use waypost_proto::v1::{
-    self, DiscardDeadLettersRequest, GetQuarantinedWebhookRequest, GetSchemaRequest, GetSourceRequest, ListDeadLettersRequest,
-    ListQuarantinedWebhooksRequest, ListSchemasRequest, ListSourcesRequest, ReadEventsRequest, ReadMode, StartPosition,
-    quarantine_admin_service_client::QuarantineAdminServiceClient, read_events_response::Response,
-    schema_admin_service_client::SchemaAdminServiceClient, settlement::Action, source_admin_service_client::SourceAdminServiceClient,
-    start_position::Position,
+    self, DiscardDeadLettersRequest, EventRef, GetLineageRequest, GetQuarantinedWebhookRequest, GetSchemaRequest, GetSourceRequest,
+    GetSubscriptionRequest, ListDeadLettersRequest, ListQuarantinedWebhooksRequest, ListSchemasRequest, ListSourcesRequest, OutcomeState,
+    ReadEventsRequest, ReadMode, StartPosition, get_lineage_request::Story, quarantine_admin_service_client::QuarantineAdminServiceClient,
+    read_events_response::Response, schema_admin_service_client::SchemaAdminServiceClient, settlement::Action,
+    source_admin_service_client::SourceAdminServiceClient, start_position::Position,
 };
+use waypost_store::testing::faulty::{Call, Fault};
 
 use crate::world::{Agent, World, to};
 
@@ -101,6 +102,27 @@ async fn p14_a_read_tells_what_is_damaged_as_a_gap() {
     assert!(world.disk.damage(offsets[1]));
     let found = read(&mut agent, ReadEventsRequest::default()).await;
     assert_eq!(found, Read { ids: ids(&["a", "c"]), gaps: vec![(offsets[1], offsets[1] + 1)], next: offsets[2] + 1 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_subscription_that_does_not_answer_holds_up_no_story() {
+    let world = World::new().await;
+    let mut agent = world.agent().await;
+    for name in ["answers", "hangs"] {
+        drop(agent.subscribe(to(name)).await);
+    }
+    agent.publish(&["a"]).await;
+    let world = world.restarted().await;
+    let mut agent = world.agent().await;
+    world.subscriptions().await.get_subscription(GetSubscriptionRequest { name: "answers".into() }).await.unwrap();
+    // The other is asked for the first time, and its records do not come.
+    world.faults.script(Call::Claim, [Some(Fault::Slow { before: DAY, after: Duration::ZERO })]);
+    let story = Some(Story::Event(EventRef { source: "agents/test".into(), id: "a".into() }));
+    let asked = tokio::time::Instant::now();
+    let found = agent.client.get_lineage(GetLineageRequest { story, ..GetLineageRequest::default() }).await.unwrap().into_inner();
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    let told: Vec<_> = found.events[0].outcomes.iter().map(|outcome| (outcome.subscription.as_str(), outcome.state())).collect();
+    assert_eq!(told, [("answers", OutcomeState::Waiting)], "who answers is told all the same");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,8 @@ use waypost_broker::{
 use waypost_proto::v1::{
     self, Ack, Delivery, Event, PublishItem, PublishRequest, SettleRequest, Settlement, SettlementStatus, SubscribeRequest,
     SubscribeResponse, agent_service_client::AgentServiceClient, dead_letter_admin_service_client::DeadLetterAdminServiceClient,
-    settlement::Action, subscribe_response::Response, subscription_admin_service_client::SubscriptionAdminServiceClient,
+    session_admin_service_client::SessionAdminServiceClient, settlement::Action, subscribe_response::Response,
+    subscription_admin_service_client::SubscriptionAdminServiceClient,
 };
 use waypost_store::{
     EventStore, MemoryConfig, MemoryDisk,
@@ -103,6 +104,10 @@ impl World {
 
     pub(crate) async fn subscriptions(&self) -> SubscriptionAdminServiceClient<Channel> {
         SubscriptionAdminServiceClient::new(self.channel(admin_routes(&self.broker, LiveSources::default())).await)
+    }
+
+    pub(crate) async fn sessions(&self) -> SessionAdminServiceClient<Channel> {
+        SessionAdminServiceClient::new(self.channel(admin_routes(&self.broker, LiveSources::default())).await)
     }
 
     pub(crate) async fn dead_letters(&self) -> DeadLetterAdminServiceClient<Channel> {

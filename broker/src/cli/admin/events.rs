@@ -31,7 +31,7 @@ pub enum EventsCommand {
 Examples:
   waypost events show 42
   waypost events show --source github --id 72d3162e-cc78-11e3-81ab-4c9367dc0958
-  waypost events show 42 --json | jq .event.data")]
+  waypost events show 42 --json | jq .event.event.data")]
     Show {
         /// Which.
         #[command(flatten)]

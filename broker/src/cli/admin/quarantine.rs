@@ -27,7 +27,8 @@ Examples:
         /// Only of this source
         #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
         source: String,
-        /// Only for this reason, for example required_field_missing
+        /// Only for this reason: malformed_body, no_event_type, type_mismatch, required_field_missing, identity_conflict, no_identity or
+        /// invalid_event
         #[arg(long, value_parser = reason)]
         reason: Option<QuarantineReason>,
         /// How much.

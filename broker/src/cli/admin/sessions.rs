@@ -1,6 +1,8 @@
-//! `waypost sessions`: which agents are connected, and what they hold.
+//! `waypost sessions`: which agents are connected, what they hold, and the end of one that hangs.
 
-use waypost_proto::v1::{ListSessionsRequest, Session, session_admin_service_client::SessionAdminServiceClient};
+use waypost_proto::v1::{
+    EndSessionRequest, EndSessionResponse, ListSessionsRequest, Session, session_admin_service_client::SessionAdminServiceClient,
+};
 
 use super::call::{AdminArgs, Call, ListArgs, word};
 use crate::cli::{connection::refused, failure::Failure, table::Table, tail::time};
@@ -24,6 +26,22 @@ Examples:
         #[command(flatten)]
         list: ListArgs,
     },
+    /// End a session that hangs: what it holds goes to others at once
+    #[command(after_help = "\
+Its stream closes, and its deliveries are given back without counting as an attempt or a loss. It is no ban: an agent that is well
+connects again by itself. To keep it out, revoke its token (`waypost token revoke`) or stop its process first.
+
+Examples:
+  waypost sessions end 0192f7a1-5f0e-7c3a-9d2e-3f1c6a7b8c9d
+  waypost sessions list --json | jq -r 'select(.client == \"router-3\").id' | xargs -n1 waypost sessions end")]
+    End {
+        /// Its id, as `waypost sessions list` shows it
+        #[arg(value_name = "SESSION")]
+        id: String,
+        /// Only on this subscription; without it, on each that has a session of this id
+        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+        subscription: String,
+    },
 }
 
 /// Does it.
@@ -33,13 +51,27 @@ Examples:
 pub async fn run(args: AdminArgs, command: SessionsCommand) -> Result<(), Failure> {
     let call = Call::open(&args).await?;
     let mut client = SessionAdminServiceClient::new(call.channel.clone());
-    let SessionsCommand::List { subscription, list } = command;
+    let (subscription, list) = match command {
+        SessionsCommand::List { subscription, list } => (subscription, list),
+        SessionsCommand::End { id, subscription } => {
+            let ended = client.end_session(EndSessionRequest { session_id: id, subscription }).await.map_err(refused)?.into_inner();
+            return call.show(&ended, ended_text);
+        }
+    };
     let page = async |size, page_token| {
         let request = ListSessionsRequest { page_size: Some(size), page_token, subscription: subscription.clone() };
         let page = client.list_sessions(request).await.map_err(refused)?.into_inner();
         Ok((page.sessions, page.next_page_token))
     };
     call.list(&list, page, table).await
+}
+
+fn ended_text(ended: &EndSessionResponse) -> String {
+    let one = |session: &Session| {
+        let name = if session.subscription.is_empty() { "an ephemeral subscription" } else { &session.subscription };
+        format!("{} of {name} is ended; {} deliveries were given back", session.id, session.outstanding)
+    };
+    ended.sessions.iter().map(one).collect::<Vec<_>>().join("\n")
 }
 
 fn table(sessions: &[Session]) -> String {

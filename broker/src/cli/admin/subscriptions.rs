@@ -21,6 +21,18 @@ use crate::{
     clock::Clock,
 };
 
+/// What the JSON of rules may hold: waypost.v1.SubscriptionSpec in the protobuf JSON mapping.
+const SPEC: &str = "\
+Rules, as JSON (waypost.v1.SubscriptionSpec); durations are \"30s\" or \"0.5s\", and what is left out has its default:
+  filter               {types, sources, subjectPrefix, attributes}; all events but the broker's own
+  ackDeadline          how long a delivery may take until it is settled or extended; 30s
+  maxLeaseTotal        and with all extensions; 3600s
+  retryPolicy          {minBackoff: 1s, maxBackoff: 600s, maxAttempts: 16, maxLosses: 10}, then it is a dead letter
+  maxOutstanding       events that may be out with all sessions together; 256
+  maxOutstandingBytes  and their bytes; 134217728
+  backlog              {maxAge, maxBytes} of what is kept unsettled; no bound
+  expireAfter          deleted after this long without a session; 2678400s (31 days)";
+
 /// What to do.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum SubscriptionsCommand {
@@ -49,13 +61,15 @@ Example:
         name: String,
     },
     /// Create one, so that it gathers events before its agents first connect
-    #[command(after_help = "\
---spec takes a waypost.v1.SubscriptionSpec in the protobuf JSON mapping; the other options are its most used fields.
+    #[command(after_help = format!("\
+It begins at what is new unless --from says otherwise. --type, --source and --from are the most used rules; --spec takes all of them.
+
+{SPEC}
 
 Examples:
   waypost subscriptions create routing --type 'logistics.v1.*' --from earliest
-  waypost subscriptions create billing --spec '{\"ackDeadline\": \"60s\", \"retryPolicy\": {\"maxAttempts\": 5}}'
-  waypost subscriptions create billing --spec @billing.json")]
+  waypost subscriptions create billing --spec '{{\"ackDeadline\": \"60s\", \"retryPolicy\": {{\"maxAttempts\": 5}}}}'
+  waypost subscriptions create billing --spec @billing.json"))]
     Create {
         /// Its name
         name: String,
@@ -73,12 +87,15 @@ Examples:
         spec: String,
     },
     /// Change the rules of one
-    #[command(after_help = "\
-What the JSON does not name stays. Sessions keep their leases; the new rules hold for deliveries from now on.
+    #[command(after_help = format!("\
+What the JSON does not name stays. Sessions keep their leases; the new rules hold for deliveries from now on. Where a subscription
+stands is changed by `waypost subscriptions seek`.
+
+{SPEC}
 
 Examples:
-  waypost subscriptions update routing --spec '{\"maxOutstanding\": 64}'
-  waypost subscriptions update routing --reset ack_deadline --reset retry_policy.max_attempts")]
+  waypost subscriptions update routing --spec '{{\"maxOutstanding\": 64}}'
+  waypost subscriptions update routing --reset ack_deadline --reset retry_policy.max_attempts"))]
     Update {
         /// Its name
         name: String,
@@ -275,4 +292,43 @@ fn facts(call: &Call, subscription: &Subscription) -> String {
         table.fact(&format!("spec.{name}"), value);
     }
     table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use prost_reflect::{DynamicMessage, SerializeOptions, prost::Message};
+
+    use super::*;
+    use crate::{schema::Schemas, spec::Spec};
+
+    #[test]
+    fn the_help_names_every_rule_with_its_default() {
+        let pool = Schemas::built_in().unwrap();
+        let descriptor = pool.pool().get_message_by_name("waypost.v1.SubscriptionSpec").unwrap();
+        for field in descriptor.fields().filter(|field| field.name() != "start_position") {
+            assert!(SPEC.contains(&format!("  {} ", field.json_name())), "{} is not in\n{SPEC}", field.json_name());
+        }
+        let defaults = Spec::new(&SubscriptionSpec::default()).unwrap();
+        let defaults = DynamicMessage::decode(descriptor, defaults.proto().encode_to_vec().as_slice()).unwrap();
+        let json = defaults.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).unwrap();
+        for (name, value) in leaves(&json) {
+            assert!(SPEC.lines().any(|line| line.contains(&name) && line.contains(&value)), "{name} is {value}, and not in\n{SPEC}");
+        }
+    }
+
+    /// The values of a message that are no messages.
+    fn leaves(json: &serde_json::Value) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for (name, value) in json.as_object().into_iter().flatten() {
+            match value {
+                serde_json::Value::Object(_) => all.extend(leaves(value)),
+                serde_json::Value::String(text) => all.push((name.clone(), text.clone())),
+                serde_json::Value::Number(number) => all.push((name.clone(), number.to_string())),
+                _ => {}
+            }
+        }
+        all
+    }
 }

@@ -1,0 +1,141 @@
+//! Secrets: they are in no output, however much is told and whatever goes wrong.
+
+use std::{fs, process::Command};
+
+use tonic::Status;
+use waypost_proto::v1::{PublishRequest, ReadEventsRequest};
+use waypost_tests::{authority::Authority, process::program};
+
+use crate::{
+    access::{PAGES, Shown, ask},
+    bearer::{Agent, TOKENS, agent, create, item, to},
+    stand::{SECRET, Stand, delay, soon},
+};
+
+#[tokio::test]
+async fn no_secret_is_in_any_output() {
+    let authority = Authority::new();
+    let pair = authority.sign(&["127.0.0.1"]);
+    let mut secrets = vec![SECRET.to_owned(), "waypost_not-a-token-of-this-broker".to_owned()];
+    secrets.extend(pair.key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned));
+    let lines = format!("{TOKENS}\nlog.level = 'trace'\nadmin.tls = {{ certificate = 'here.pem', key = 'here.key' }}");
+    let stand = Stand::prepared(&lines, |folder| {
+        pair.write(folder, "here");
+        secrets.push(create(folder, "all", &["publish", "subscribe", "read", "admin"]));
+    });
+    let (wrong, right) = (secrets[1].clone(), secrets.last().unwrap().clone());
+    stand.carrier(SECRET).post(delay(1)).await.unwrap();
+    stand.carrier("another secret").post(delay(2)).await.unwrap();
+    stand.carrier(SECRET).post(b"{}".to_vec()).await.unwrap();
+    for token in [&right, &wrong] {
+        let mut agent = agent(&stand, token);
+        let _ = agent.publish(PublishRequest { items: vec![item("agents/a", "a.b")] }).await;
+        let _ = agent.read_events(ReadEventsRequest::default()).await;
+        let _ = subscribe_once(&mut agent).await;
+        let ca = stand.folder.path().join("ca.pem");
+        fs::write(&ca, authority.pem()).unwrap();
+        fs::write(stand.folder.path().join("cli.token"), token).unwrap();
+        let printed = Command::new(program())
+            .args(["publish", "a.b", "{}", "--agents", &stand.broker.agents, "--admin", &stand.broker.admin, "--token", "file:cli.token"])
+            .arg("--ca")
+            .arg(&ca)
+            .env("WAYPOST_LOG", "trace")
+            .current_dir(stand.folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(printed.status.success(), *token == right, "{printed:?}");
+        fs::write(stand.folder.path().join("cli.output"), [printed.stdout, printed.stderr].concat()).unwrap();
+        fs::remove_file(stand.folder.path().join("cli.token")).unwrap();
+    }
+    // A file of tokens that holds what it should not.
+    let tokens_file = stand.folder.path().join("tokens.toml");
+    let sound = fs::read_to_string(&tokens_file).unwrap();
+    fs::write(&tokens_file, format!("{sound}\n[[tokens]]\nname = 'b'\nhash = '{right}'\nscopes = []\n")).unwrap();
+    let told = async {
+        while !stand.log().contains("auth.tokens_file: ") {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the report of the bad file", told).await;
+    fs::write(&tokens_file, sound).unwrap();
+
+    fs::write(stand.folder.path().join("printed"), &stand.broker.printed).unwrap();
+    let mut files = 0;
+    let mut folders = vec![stand.folder.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.file_name().unwrap().to_str().unwrap() {
+                _ if path.is_dir() => folders.push(path),
+                "secret" | "here.key" => {}
+                name => {
+                    files += 1;
+                    let content = fs::read(&path).unwrap();
+                    for secret in &secrets {
+                        let is_there = content.windows(secret.len()).any(|part| part == secret.as_bytes());
+                        assert!(!is_there, "{name} holds the secret {secret:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(files > 6, "the log, the audit log, what was printed, and the store were looked at: {files}");
+    assert!(stand.log().contains("TRACE"), "everything that can be logged was");
+}
+
+async fn subscribe_once(agent: &mut Agent) -> Result<(), Status> {
+    let mut stream = agent.subscribe(to("routing", &[])).await?.into_inner();
+    soon("the first message", stream.message()).await.map(drop)
+}
+
+#[tokio::test]
+async fn no_secret_is_on_a_page_in_a_figure_or_in_what_a_command_shows() {
+    let mut token = String::new();
+    let stand = Stand::prepared(TOKENS, |folder| token = create(folder, "all", &["publish", "subscribe", "admin"]));
+    stand.carrier(SECRET).post(delay(1)).await.unwrap();
+    stand.carrier("another secret").post(delay(2)).await.unwrap();
+    let quarantined = stand.carrier(SECRET).post(b"{}".to_vec()).await.unwrap();
+    let mut agent = agent(&stand, &token);
+    subscribe_once(&mut agent).await.unwrap();
+
+    let mut shown: Vec<(String, String)> = Vec::new();
+    for (method, path, _) in PAGES {
+        let path = path.replace("{name}", "routing").replace("/quarantine/{id}", &format!("/quarantine/{}", quarantined.json["event_id"]));
+        let path = path.replace('"', "");
+        for (with, token) in [("token", token.as_str()), ("wrong token", "waypost_not-a-token-of-this-broker")] {
+            for carried in [Shown::InHeader, Shown::InCookie] {
+                let (_, text) = ask(&stand, method, &path, Some(token), carried, "0").await;
+                shown.push((format!("{method} {path} with a {with}"), text));
+            }
+        }
+    }
+    fs::write(stand.folder.path().join("cli.token"), &token).unwrap();
+    for args in [
+        &["config", "show", "--config", "waypost.toml"][..],
+        &["config", "show", "--config", "waypost.toml", "--json"],
+        &["check", "--config", "waypost.toml"],
+        &["token", "list", "--json"],
+        &["sources", "list", "--json"],
+        &["sources", "show", "carrier"],
+        &["sessions", "list", "--json"],
+        &["quarantine", "list", "--json"],
+        &["send", "carrier", "--config", "waypost.toml", "--json"],
+    ] {
+        let mut command = Command::new(program());
+        command.args(args).current_dir(stand.folder.path());
+        match args[0] {
+            "sources" | "sessions" | "quarantine" => drop(command.args(["--admin", &stand.broker.admin, "--token", "file:cli.token"])),
+            "send" => drop(command.args(["--edge", &stand.edge()])),
+            _ => {}
+        }
+        let printed = command.output().unwrap();
+        assert!(printed.status.success(), "{args:?}: {printed:?}");
+        shown.push((args.join(" "), String::from_utf8([printed.stdout, printed.stderr].concat()).unwrap()));
+    }
+    assert!(shown.iter().filter(|(_, text)| text.len() > 100).count() > 60, "pages and commands show something");
+    for (what, text) in &shown {
+        for secret in [SECRET, &token, "waypost_not-a-token-of-this-broker"] {
+            assert!(!text.contains(secret), "{what} shows the secret {secret:?}:\n{text}");
+        }
+    }
+}

@@ -164,6 +164,8 @@ pub const PAGE_SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 pub const PAGE_SAMPLES: usize = 60;
 /// How many notes of what was done wait to be shown.
 pub const MAX_PAGE_NOTES: usize = 64;
+/// Dead letters that a subscription is asked about in one step: fewer than its machine decides in one commit.
+pub const DEAD_LETTERS_PER_STEP: usize = 500;
 /// How many dead letters a button of the page redrives at a time: each is a row to read and a line of the audit log.
 pub const MAX_PAGE_REDRIVES: usize = 10_000;
 /// The most bytes of a form: the ids of a page of dead letters.

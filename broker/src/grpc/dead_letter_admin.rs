@@ -83,7 +83,7 @@ impl DeadLetterAdmin {
         Ok(results)
     }
 
-    /// Asks each subscription once; results are in the order of the ids.
+    /// Asks each subscription, in steps that one commit has room for; results are in the order of the ids.
     async fn decide_each(&self, ids: &[String], fate: Fate) -> Result<Vec<v1::DeadLetterResult>, Fault> {
         check_count("ids", ids.len())?;
         let mut results: Vec<_> = ids.iter().map(|id| v1::DeadLetterResult { id: id.clone(), refusal: None }).collect();
@@ -99,9 +99,11 @@ impl DeadLetterAdmin {
             }
         }
         for (incarnation, rows) in groups {
-            let refusals = self.decide_about(incarnation, &rows, fate).await;
-            for ((index, _), refusal) in rows.iter().zip(refusals) {
-                results[*index].refusal = refusal.map(Fault::refusal);
+            for step in rows.chunks(limits::DEAD_LETTERS_PER_STEP) {
+                let refusals = self.decide_about(incarnation, step, fate).await;
+                for ((index, _), refusal) in step.iter().zip(refusals) {
+                    results[*index].refusal = refusal.map(Fault::refusal);
+                }
             }
         }
         Ok(results)

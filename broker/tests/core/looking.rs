@@ -15,7 +15,8 @@ use waypost_broker::{
 use waypost_proto::v1::{
     self, DiscardDeadLettersRequest, EventRef, GetLineageRequest, GetQuarantinedWebhookRequest, GetSchemaRequest, GetSourceRequest,
     GetSubscriptionRequest, ListDeadLettersRequest, ListQuarantinedWebhooksRequest, ListSchemasRequest, ListSourcesRequest, OutcomeState,
-    ReadEventsRequest, ReadMode, StartPosition, get_lineage_request::Story, quarantine_admin_service_client::QuarantineAdminServiceClient,
+    ReadEventsRequest, ReadMode, RedriveDeadLettersRequest, SessionLimits, SettleRequest, Settlement, StartPosition, SubscribeRequest,
+    SubscriptionSpec, get_lineage_request::Story, quarantine_admin_service_client::QuarantineAdminServiceClient,
     read_events_response::Response, schema_admin_service_client::SchemaAdminServiceClient, settlement::Action,
     source_admin_service_client::SourceAdminServiceClient, start_position::Position,
 };
@@ -142,6 +143,38 @@ async fn a_discarded_dead_letter_is_gone_and_discarding_again_says_so() {
     assert!(admin.list_dead_letters(list()).await.unwrap().into_inner().dead_letters.is_empty());
     let results = admin.discard_dead_letters(discard()).await.unwrap().into_inner().results;
     assert_eq!(results[0].refusal.as_ref().unwrap().reason(), v1::ErrorReason::NotFound);
+}
+
+/// As many as one call may name: more than a machine decides in one commit.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_dead_letters_are_redriven_or_discarded_in_one_call() {
+    for redriven in [true, false] {
+        let world = World::new().await;
+        let mut agent = world.agent().await;
+        let spec = Some(SubscriptionSpec { max_outstanding: Some(1_000), ..SubscriptionSpec::default() });
+        let session_limits = Some(SessionLimits { max_outstanding: Some(1_000), ..SessionLimits::default() });
+        let mut stream = agent.subscribe(SubscribeRequest { spec, session_limits, ..to("work") }).await;
+        let names: Vec<_> = (0..1_000).map(|number| number.to_string()).collect();
+        agent.publish(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let reject = |token| Settlement { token, action: Some(Action::Reject(v1::Reject { reason: "no".into() })) };
+        let settlements = stream.deliveries(1_000).await.into_iter().map(|delivery| reject(delivery.token)).collect();
+        agent.client.settle(SettleRequest { settlements }).await.unwrap();
+
+        let mut admin = world.dead_letters().await;
+        let list = ListDeadLettersRequest { page_size: Some(1_000), ..ListDeadLettersRequest::default() };
+        let found = admin.list_dead_letters(list.clone()).await.unwrap().into_inner().dead_letters;
+        let ids: Vec<_> = found.into_iter().map(|dead| dead.id).collect();
+        assert_eq!(ids.len(), 1_000);
+        let results = match redriven {
+            true => admin.redrive_dead_letters(RedriveDeadLettersRequest { ids }).await.unwrap().into_inner().results,
+            false => admin.discard_dead_letters(DiscardDeadLettersRequest { ids }).await.unwrap().into_inner().results,
+        };
+        let refused: Vec<_> = results.iter().filter_map(|result| result.refusal.as_ref()).collect();
+        assert_eq!((results.len(), refused.first()), (1_000, None), "{} refused", refused.len());
+        let left = admin.list_dead_letters(list).await.unwrap().into_inner().dead_letters;
+        let expected = if redriven { 1_000 } else { 0 };
+        assert!(left.len() == expected && left.iter().all(|dead| dead.redriving), "{} are left", left.len());
+    }
 }
 
 #[tokio::test(start_paused = true)]

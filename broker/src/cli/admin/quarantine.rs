@@ -19,6 +19,8 @@ const PREFIX: &str = "QUARANTINE_REASON";
 pub enum QuarantineCommand {
     /// List quarantined webhooks, newest first
     #[command(after_help = "\
+Reasons: malformed_body, no_event_type, type_mismatch, required_field_missing, identity_conflict, no_identity, invalid_event.
+
 Examples:
   waypost quarantine list
   waypost quarantine list --source github --reason type_mismatch
@@ -27,8 +29,7 @@ Examples:
         /// Only of this source
         #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
         source: String,
-        /// Only for this reason: malformed_body, no_event_type, type_mismatch, required_field_missing, identity_conflict, no_identity or
-        /// invalid_event
+        /// Only for this reason
         #[arg(long, value_parser = reason)]
         reason: Option<QuarantineReason>,
         /// How much.

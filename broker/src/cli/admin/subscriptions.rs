@@ -312,7 +312,9 @@ mod tests {
         }
         let defaults = Spec::new(&SubscriptionSpec::default()).unwrap();
         let defaults = DynamicMessage::decode(descriptor, defaults.proto().encode_to_vec().as_slice()).unwrap();
-        let json = defaults.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).unwrap();
+        let mut json = defaults.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).unwrap();
+        // It has an option of its own.
+        json.as_object_mut().unwrap().remove("startPosition");
         for (name, value) in leaves(&json) {
             assert!(SPEC.lines().any(|line| line.contains(&name) && line.contains(&value)), "{name} is {value}, and not in\n{SPEC}");
         }

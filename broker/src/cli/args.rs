@@ -231,7 +231,7 @@ pub struct TokenCreateArgs {
     /// How many events a second it may publish, instead of limits.max_events_per_second; 0 for no limit
     #[arg(long, value_name = "NUMBER")]
     pub max_events_per_second: Option<u32>,
-    /// How many streams (subscriptions, reads) its bearers may have open together, instead of limits.max_streams_per_token; 0 for no limit
+    /// How many streams it may have open, instead of limits.max_streams_per_token; 0 for no limit
     #[arg(long, value_name = "NUMBER")]
     pub max_streams: Option<u32>,
 }

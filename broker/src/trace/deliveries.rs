@@ -291,3 +291,6 @@ fn cause(cause: DeadLetterCause) -> &'static str {
         DeadLetterCause::Rejected => "rejected",
     }
 }
+
+#[cfg(test)]
+mod tests;

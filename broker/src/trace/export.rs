@@ -52,7 +52,7 @@ pub struct Collector {
 #[derive(Debug)]
 pub struct Export {
     collector: Collector,
-    spans: mpsc::Receiver<SpanData>,
+    pub(super) spans: mpsc::Receiver<SpanData>,
     counts: Arc<SpanCounts>,
     clock: Clock,
 }

@@ -51,7 +51,7 @@ impl SubscriptionAdmin {
 
     async fn show(&self, handle: &Arc<Handle>) -> Result<v1::Subscription, Fault> {
         let inspection = handle.inspect(self.broker.registry.shared()).await;
-        // After it: on an unknown outcome it waits until it is known what is in force.
+        // After it: on an unknown outcome it waits until it is known what is in force, as long as that may take.
         let info = handle.info();
         let mut shown = v1::Subscription {
             name: handle.name.to_string(),

@@ -343,7 +343,8 @@ impl Registry {
         Ok(())
     }
 
-    /// What is known about a subscription, to be changed. If the outcome of an earlier change is not known yet, it waits until it is.
+    /// What is known about a subscription, to be changed. If the outcome of an earlier change is not known yet, it waits until it is, or is
+    /// refused when that takes longer than [`limits::ANSWER_WITHIN`].
     async fn in_force(&self, handle: &Arc<Handle>) -> Result<Info, Fault> {
         handle.inspect(&self.shared).await?;
         Ok(handle.info())

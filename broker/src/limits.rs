@@ -128,6 +128,11 @@ pub const RETRY_AFTER_UNAVAILABLE: Duration = Duration::from_secs(2);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long a sender should wait when its provider's keys could not be fetched.
 pub const RETRY_AFTER_KEYS: Duration = Duration::from_secs(10);
+/// When a sender should try again whose source has no room for more requests: they take milliseconds.
+pub const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
+/// How many requests of one source are worked on at a time, unless it says otherwise: a quarter of the connections of the edge, so that
+/// no source has all of them.
+pub const MAX_CONCURRENT_WEBHOOKS: u32 = 1_024;
 /// How far a token's times may be off, since no scheme says so.
 pub const CLOCK_LEEWAY: Span = Span::from_millis(60_000);
 /// The most bytes of a challenge that is signed for whoever asks.

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
 
 mod access;
+mod admission;
 mod bad_calls;
 mod bad_requests;
 mod bearer;

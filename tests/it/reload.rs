@@ -7,7 +7,7 @@ use waypost_tests::process::program;
 
 impl Stand {
     /// Writes the configuration anew, with these sections behind it, and tells the broker. Waits until its log says what became of it.
-    async fn reread(&self, lines: &str, told: &str) -> String {
+    pub(crate) async fn reread(&self, lines: &str, told: &str) -> String {
         let path = self.folder.path().join("waypost.toml");
         let listen = fs::read_to_string(&path).unwrap().lines().filter(|line| line.contains(".listen = ")).collect::<Vec<_>>().join("\n");
         fs::write(&path, format!("{listen}\n{}\n{lines}", self.configuration)).unwrap();

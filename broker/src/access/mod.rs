@@ -30,5 +30,6 @@ pub mod tokens;
 pub use audit::By;
 pub use authority::{Authority, Quota};
 pub use caller::{Act, Caller};
+pub(crate) use rate::Rate;
 pub use scope::Scope;
 pub use table::Need;

@@ -50,6 +50,17 @@ impl Rate {
         });
         spent.map(drop).map_err(|_| Duration::from_nanos(wait))
     }
+
+    /// How long to wait until one more can be spent, at a time in microseconds; `None` if it can be now. Spends nothing.
+    #[must_use]
+    pub fn wait(&self, now: u64) -> Option<Duration> {
+        if self.per_second == 0 {
+            return None;
+        }
+        let room = now.saturating_mul(1_000).saturating_add(SECOND - SECOND / u64::from(self.per_second));
+        let wait = self.free_at.load(Ordering::Relaxed).saturating_sub(room);
+        (wait > 0).then(|| Duration::from_nanos(wait))
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +76,10 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(rate.spend(start, 1), Ok(()));
         }
+        for _ in 0..2 {
+            assert_eq!(rate.wait(start), Some(Duration::from_millis(100)), "asking costs nothing");
+        }
+        assert_eq!((rate.wait(start + 100 * MILLI), rate.wait(start + 99 * MILLI)), (None, Some(Duration::from_millis(1))));
         assert_eq!(rate.spend(start, 1), Err(Duration::from_millis(100)));
         assert_eq!(rate.spend(start + 99 * MILLI, 1), Err(Duration::from_millis(1)));
         assert_eq!(rate.spend(start + 100 * MILLI, 1), Ok(()));
@@ -83,6 +98,6 @@ mod tests {
 
     #[test]
     fn no_limit_is_no_limit() {
-        assert_eq!(Rate::new(0).spend(0, usize::MAX), Ok(()));
+        assert_eq!((Rate::new(0).spend(0, usize::MAX), Rate::new(0).wait(0)), (Ok(()), None));
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::{Address, Findings, Origin, Size, Span, TlsConfig};
+use super::{Address, Findings, Network, Origin, Size, Span, TlsConfig};
 
 /// Where outside systems post webhooks.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +22,8 @@ pub struct EdgeConfig {
     pub max_connections: u32,
     /// The most of them from one address; further ones are closed.
     pub max_connections_per_address: u32,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// The largest body of a webhook.
     pub max_body: Size,
     /// How long the head of a request may take.

@@ -6,6 +6,7 @@
 //! A section is a struct without defaults of its own (they stand in the file) and a `check` that reports what is out of range or does not
 //! go together.
 
+mod admission;
 mod auth;
 mod delivery;
 mod effective;
@@ -13,6 +14,7 @@ mod limits;
 mod listen;
 mod load;
 mod log;
+mod network;
 mod origin;
 mod problem;
 mod root;
@@ -27,6 +29,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use admission::AdmissionConfig;
 pub use auth::AuthConfig;
 pub use delivery::DeliveryConfig;
 pub use effective::{Held, Provenance, effective};
@@ -34,6 +37,7 @@ pub use limits::LimitsConfig;
 pub use listen::{AdminConfig, AgentsConfig, EdgeConfig};
 pub use load::{DEFAULTS, LoadError, load, parse, parse_with};
 pub use log::{LogConfig, LogFormat};
+pub use network::{InvalidNetwork, Network};
 pub use origin::{InvalidOrigin, Origin};
 pub use problem::{Findings, Problem, Problems};
 pub use root::Config;

@@ -11,10 +11,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{EdgeConfig, Findings, Secret, SecretRef, Size, Span};
+use super::{AdmissionConfig, EdgeConfig, Findings, Secret, SecretRef, Size, Span};
 use crate::{
     ingress::{
-        About, Counters, Greetings, Identity, IdentityConfig, IdentityTable, Source, Template, TypeConfig, Typing,
+        About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, Source, Template, TypeConfig, Typing,
         decode::Selector,
         verify::{Expected, Form, Scheme, SchemeConfig, Verifier},
     },
@@ -77,6 +77,9 @@ pub struct SourceConfig {
     /// The largest body, if smaller than that of the edge.
     #[serde(default)]
     pub max_body: Option<Size>,
+    /// Who may post to it, how often, and how many requests at a time.
+    #[serde(default)]
+    pub limits: AdmissionConfig,
     /// What becomes of a verified webhook that does not fit its type. Default: `quarantine`, and `refuse` with `verify = "none"`.
     #[serde(default)]
     pub on_undecodable: Option<OnUndecodable>,
@@ -145,6 +148,9 @@ impl SourceConfig {
         if max_body == 0 {
             wrong("max_body", "is 0, so that nothing would be accepted".to_owned());
         }
+        if let Some((key, problem)) = self.limits.problem() {
+            wrong(key, problem.to_owned());
+        }
 
         let mut selector = Selector::default();
         let rules = self.rules();
@@ -164,6 +170,7 @@ impl SourceConfig {
                 _ => "none".to_owned(),
             },
             counters: Arc::new(Counters::default()),
+            admission: Admission::new(&self.limits, &context.edge.trusted_proxies),
             verifier: verifier?,
             form: self.form.or(rules.scheme.map(|scheme| scheme.form)).unwrap_or_default(),
             accept: rules.scheme.map(|scheme| scheme.accept.clone()).unwrap_or_default(),

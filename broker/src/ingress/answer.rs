@@ -26,6 +26,9 @@ pub(super) fn unavailable(error: &AppendError, source: &Source, id: &str) -> Ans
     .into()
 }
 
+/// What whoever asks for a path that there is not is told, and whoever may not ask for one that there is.
+pub(super) const UNKNOWN_PATH: &str = "no source has this path; it is configured in [sources]";
+
 /// What a request is answered.
 pub(super) struct Answer {
     pub(super) outcome: Outcome,
@@ -78,6 +81,7 @@ impl IntoResponse for Answer {
             Outcome::RefusedMethod => {
                 headers.insert(ALLOW, HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("POST")));
             }
+            Outcome::RefusedRate | Outcome::Busy => drop(headers.insert(RETRY_AFTER, text.parse().unwrap_or(1_u64).into())),
             Outcome::StoreFull => drop(headers.insert(RETRY_AFTER, limits::RETRY_AFTER_FULL.as_secs().into())),
             Outcome::KeysUnavailable => drop(headers.insert(RETRY_AFTER, limits::RETRY_AFTER_KEYS.as_secs().into())),
             Outcome::StoreUnavailable | Outcome::OutcomeUnknown => {
@@ -98,6 +102,9 @@ fn message(outcome: Outcome, text: &str) -> Cow<'_, str> {
         Outcome::Accepted => text.into(),
         Outcome::Empty => "there is no event in it".into(),
         Outcome::Duplicate | Outcome::ChangedDuplicate => "stored before; this is the id of the first".into(),
+        Outcome::RefusedPeer => UNKNOWN_PATH.into(),
+        Outcome::RefusedRate => "more than this source takes in a second; try again later".into(),
+        Outcome::Busy => "this source is busy; try again".into(),
         Outcome::RefusedMethod => "webhooks are posted".into(),
         Outcome::RefusedContentType => "send application/json, not compressed (or a form, where the provider sends forms)".into(),
         Outcome::RefusedTooLarge => format!("the body is larger than {text} bytes, the most that this source takes").into(),

@@ -8,6 +8,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `webhook` | [`router`]: the handler, in the order of its work |
+//! | `admission` | who may knock at a source, and how often |
 //! | `understand` | a verified request: a greeting, an event, or several |
 //! | `greeting` | requests that only want to see that somebody is there |
 //! | `answer` | what a request is answered |
@@ -25,6 +26,7 @@
 //! | `body` | the body, read within its limits |
 //! | `words` | configured values that are a word or a table |
 
+mod admission;
 mod answer;
 mod body;
 pub mod decode;
@@ -45,6 +47,9 @@ pub mod verify;
 mod webhook;
 mod words;
 
+pub(crate) use admission::Admission;
+pub use admission::Peer;
+use answer::Answer;
 pub use fetch::{FetchError, Fetched, Fetcher};
 pub(crate) use greeting::Greetings;
 pub(crate) use identity::Identity;

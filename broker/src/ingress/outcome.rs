@@ -78,6 +78,10 @@ outcomes! {
     QuarantinedAgain = "quarantined", "again", ACCEPTED;
     /// It could not become an event, and the source refuses such.
     RefusedUndecodable = "refused", "undecodable", BAD_REQUEST;
+    /// From an address that may not post to the source.
+    RefusedPeer = "refused", "peer", NOT_FOUND;
+    /// More verified webhooks than the source takes in a second.
+    RefusedRate = "refused", "rate", TOO_MANY_REQUESTS;
     /// Another method than POST.
     RefusedMethod = "refused", "method", METHOD_NOT_ALLOWED;
     /// A content type, or an encoding of the content, that the source does not take.
@@ -114,6 +118,8 @@ outcomes! {
     UnverifiedTimestampOld = "refused", "timestamp_old", UNAUTHORIZED;
     /// The signed time is too far ahead.
     UnverifiedTimestampAhead = "refused", "timestamp_ahead", UNAUTHORIZED;
+    /// The source has as many requests under way as it may.
+    Busy = "unavailable", "busy", SERVICE_UNAVAILABLE;
     /// The provider's keys cannot be had.
     KeysUnavailable = "unavailable", "keys_unavailable", SERVICE_UNAVAILABLE;
     /// The store is full.

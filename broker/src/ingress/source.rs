@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    admission::Admission,
     decode::{Selected, Selector},
     greeting::{Filled, Greetings},
     identity::Identity,
@@ -28,6 +29,8 @@ pub struct Source {
     pub scheme: String,
     /// How its webhooks fare.
     pub counters: Arc<Counters>,
+    /// Who may knock.
+    pub(crate) admission: Admission,
     /// `None` only if the source says so in so many words.
     pub(crate) verifier: Option<Verifier>,
     pub(crate) form: Form,
@@ -160,6 +163,7 @@ impl Sources {
         for (name, source) in &mut self.by_name {
             if let (Some(source), Some(before)) = (Arc::get_mut(source), before.get(name)) {
                 source.counters = Arc::clone(&before.counters);
+                source.admission.inherit(&before.admission);
             }
         }
     }

@@ -17,7 +17,8 @@ use http::{Method, StatusCode, request::Parts};
 use waypost_store::{AppendError, Appended, CommitError, Duplicate, EventHead, EventStore, NewEvent};
 
 use super::{
-    answer::{Answer, Text, unavailable},
+    admission::Peer,
+    answer::{Answer, Text, UNKNOWN_PATH, unavailable},
     body,
     greeting::Greeting,
     keys::{KeyRing, NoKeys},
@@ -56,7 +57,7 @@ pub struct Edge {
 /// as it is.
 pub fn router(edge: Edge) -> Router {
     let quarantine = Quarantine::new(Arc::clone(&edge.entropy));
-    Router::new().fallback(webhook).with_state(Arc::new(Gate { edge, quarantine, pairing: Sparse::new() }))
+    Router::new().fallback(webhook).with_state(Arc::new(Gate { edge, quarantine, pairing: Sparse::new(), strangers: Sparse::new() }))
 }
 
 /// What all sources share.
@@ -65,6 +66,8 @@ struct Gate {
     quarantine: Quarantine,
     /// Secrets that were given while pairing was open: anybody can post one.
     pairing: Sparse,
+    /// Requests of who may not post.
+    strangers: Sparse,
 }
 
 /// One request's source, which it keeps to its end, and all that it needs.
@@ -77,8 +80,11 @@ struct Hook<'a> {
 }
 
 async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
-    let Gate { edge, quarantine, pairing } = &*gate;
+    let Gate { edge, quarantine, pairing, .. } = &*gate;
     let Some(source) = edge.sources.at(request.uri().path()) else { return unknown_path() };
+    if !source.admission.admits(peer(&request), request.headers()) {
+        return gate.turn_away(&source, &request);
+    }
     let begun = edge.clock.now();
     let arrival = edge.tracer.arrival(&source.name, request.headers(), begun);
     let hook = Hook { edge, source, quarantine, pairing, arrival };
@@ -90,8 +96,25 @@ async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     answer.into_response()
 }
 
+/// Whose connection a request came over.
+fn peer(request: &Request) -> Option<Peer> {
+    request.extensions().get().copied()
+}
+
+impl Gate {
+    /// The answer to who may not post: that of a path that there is not.
+    fn turn_away(&self, source: &Source, request: &Request) -> Response {
+        source.counters.count(Outcome::RefusedPeer);
+        if self.strangers.is_due() {
+            let (peer, sender) = (peer(request), source.admission.sender(peer(request), request.headers()));
+            tracing::info!(source = &*source.name, ?peer, ?sender, "a request from an address that is not among the source's limits.peers");
+        }
+        unknown_path()
+    }
+}
+
 fn unknown_path() -> Response {
-    let text = Text { status: "refused", message: "no source has this path; it is configured in [sources]".into(), event_id: "" };
+    let text = Text { status: "refused", message: UNKNOWN_PATH.into(), event_id: "" };
     (StatusCode::NOT_FOUND, axum::Json(text)).into_response()
 }
 
@@ -105,6 +128,7 @@ impl Hook<'_> {
 
     async fn try_receive(&self, request: Request) -> Result<Answer, Answer> {
         let Self { edge, source, .. } = self;
+        let _place = source.admission.enter(edge.clock.now())?;
         let (head, stream) = request.into_parts();
         let at_the_door = source.greetings.at_the_door(incoming(&head, b""), source.verifier());
         if let Some(greeting) = at_the_door {
@@ -122,7 +146,9 @@ impl Hook<'_> {
         let keys = self.keys(incoming(&head, &raw)).await?;
         source.verify(incoming(&head, &raw), keys.as_deref(), edge.clock.wall()).map_err(Outcome::from)?;
 
-        let webhook = Webhook { head, raw, kind, now: edge.clock.now(), arrival: self.arrival.as_ref() };
+        let now = edge.clock.now();
+        source.admission.spend(now)?;
+        let webhook = Webhook { head, raw, kind, now, arrival: self.arrival.as_ref() };
         source.counters.verified_at(webhook.now);
         match source.understand(&webhook, &edge.entropy) {
             Ok(Meaning::Event(event)) => self.append(&webhook, event).await,

@@ -155,6 +155,8 @@ impl Exposition {
         writer.counters("webhooks", "Requests to a source, by what became of them", outcomes)?;
         let verified = sources().filter_map(|(labels, counters)| Some((labels, seconds(counters.last_verified()?))));
         writer.gauges("source_last_verified_timestamp_seconds", "When the last verified webhook came", verified)?;
+        let under_way = now.iter().map(|source| (vec![("source", &*source.name)], f64::from(source.admission.under_way())));
+        writer.gauges("webhooks_under_way", "Requests to a source that are being worked on", under_way)?;
         let times = sources().map(|(labels, counters)| (labels, &counters.times));
         writer.histograms("webhook_seconds", "From the head of a request to its answer", times)
     }

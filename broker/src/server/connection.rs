@@ -22,7 +22,7 @@ use tower::Service;
 use tracing::{debug, info, warn};
 
 use super::{LateRouter, Protocol, Tls, tls};
-use crate::{limits, telemetry::Sparse};
+use crate::{ingress::Peer, limits, telemetry::Sparse};
 
 /// What every TLS connection begins with: a handshake record. No HTTP request begins with it.
 const HANDSHAKE: u8 = 0x16;
@@ -174,7 +174,10 @@ impl Requests {
             let info = TcpConnectInfo { local_addr: Some(local), remote_addr: Some(peer) };
             let (mut router, origins) = (routes.current(), origins.clone());
             async move {
-                let Some(origins) = origins else { return router.call(request).await };
+                let Some(origins) = origins else {
+                    request.extensions_mut().insert(Peer(peer.ip()));
+                    return router.call(request).await;
+                };
                 request.extensions_mut().insert(info);
                 let serve = async |request: axum::extract::Request| router.call(request).await.unwrap_or_else(|never| match never {});
                 Ok::<_, Infallible>(origins.admit(request, serve).await)

@@ -20,13 +20,14 @@ use crate::{
 };
 
 /// Keys that take effect when they are read again; with a dot at the end, all that begin with it.
-const APPLIED: [&str; 7] = [
+const APPLIED: [&str; 8] = [
     "sources.",
     "limits.max_hops",
     "limits.max_subscriptions",
     "limits.max_sessions_per_subscription",
     "edge.max_body",
     "edge.body_timeout",
+    "edge.trusted_proxies",
     "store.dedup_window",
 ];
 

@@ -9,6 +9,7 @@ macro_rules! payload {
     };
 }
 
+mod admission;
 mod answers;
 mod batch;
 mod configured;
@@ -37,7 +38,7 @@ use waypost_store::{EventStore, MemoryConfig, MemoryStore, ReadLimits, Selection
 use super::{Edge, KeyRing, LiveSources, Source, Sources, router, verify::Sample};
 use crate::{
     clock::Clock,
-    config::{Findings, SourceConfig, SourceContext, Span, parse},
+    config::{EdgeConfig, Findings, SourceConfig, SourceContext, Span, parse},
     entropy::Entropy,
     envelope,
     schema::Schemas,
@@ -56,6 +57,7 @@ struct Harness {
     router: Router,
     store: Arc<dyn EventStore>,
     sources: Sources,
+    live: LiveSources,
     clock: Clock,
     _secrets: tempfile::TempDir,
 }
@@ -89,15 +91,27 @@ impl Harness {
         Self::on(Arc::new(MemoryStore::open(MemoryConfig::default())), sources)
     }
 
+    /// The same behind proxies.
+    fn behind(proxies: &str, sources: &str) -> Self {
+        let mut edge = Self::new("");
+        let proxies: Vec<_> = proxies.split_whitespace().map(|proxy| proxy.parse().unwrap()).collect();
+        let config = EdgeConfig { trusted_proxies: proxies, ..parse("", Path::new("")).unwrap().config.edge };
+        let (built, findings, secrets) = build_on(&config, sources, built_in());
+        assert_eq!(findings, [], "{sources}");
+        edge.sources = Sources::new(built).unwrap();
+        edge.live.replace(edge.sources.clone());
+        Self { _secrets: secrets, ..edge }
+    }
+
     fn on(store: Arc<dyn EventStore>, sources: &str) -> Self {
         let (built, findings, secrets) = build(sources);
         assert_eq!(findings, [], "{sources}");
         let sources = Sources::new(built).unwrap();
         let clock = Clock::starting_at(NOW);
         let entropy = Arc::new(Entropy::seeded(1));
-        let (sources_now, keys) = (LiveSources::new(sources.clone()), KeyRing::default());
-        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: sources_now, keys, tracer: Tracer::off() };
-        Self { router: router(edge), store, sources, clock, _secrets: secrets }
+        let (live, keys) = (LiveSources::new(sources.clone()), KeyRing::default());
+        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: live.clone(), keys, tracer: Tracer::off() };
+        Self { router: router(edge), store, sources, live, clock, _secrets: secrets }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -145,17 +159,24 @@ impl Harness {
 
 /// Builds sources; answers what was reported, too.
 fn build(sources: &str) -> (Vec<Source>, Vec<(String, String)>, tempfile::TempDir) {
+    build_with(sources, built_in())
+}
+
+fn built_in() -> &'static Schemas {
     static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| Schemas::built_in().unwrap());
-    build_with(sources, &SCHEMAS)
+    &SCHEMAS
 }
 
 fn build_with(sources: &str, schemas: &Schemas) -> (Vec<Source>, Vec<(String, String)>, tempfile::TempDir) {
+    build_on(&parse("", Path::new("")).unwrap().config.edge, sources, schemas)
+}
+
+fn build_on(edge: &EdgeConfig, sources: &str, schemas: &Schemas) -> (Vec<Source>, Vec<(String, String)>, tempfile::TempDir) {
     let secrets = tempfile::tempdir().unwrap();
     std::fs::write(secrets.path().join("secret"), format!("{SECRET}\n")).unwrap();
     std::fs::write(secrets.path().join("next"), "next").unwrap();
     std::fs::write(secrets.path().join("standard"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    let edge = parse("", Path::new("")).unwrap().config.edge;
-    let context = SourceContext { schemas, edge: &edge, dedup_window: Span::from_millis(72 * 3_600_000), base: secrets.path() };
+    let context = SourceContext { schemas, edge, dedup_window: Span::from_millis(72 * 3_600_000), base: secrets.path() };
     let configs: std::collections::BTreeMap<String, SourceConfig> = toml::from_str(sources).unwrap();
     let mut findings = Findings::default();
     let built = configs.iter().filter_map(|(name, config)| config.build(name, context, &mut findings)).collect();

@@ -229,6 +229,25 @@ fn no_test_sleeps_or_is_ignored() {
     none(broken);
 }
 
+/// A comparison that ends at the first difference tells how much of a secret was right.
+#[test]
+fn what_senders_send_is_held_against_secrets_in_constant_time() {
+    let secret = [".expose()", "candidate"];
+    let early = [" == ", " != ", ".eq(", ".starts_with(", ".ends_with(", ".contains("];
+    let mut broken = Vec::new();
+    for source in others().filter(|source| source.path.starts_with("broker/src/")) {
+        for (number, line) in source.code().filter(|(_, line)| secret.iter().any(|word| line.contains(word))) {
+            if early.iter().any(|call| line.contains(call)) && !line.contains(".len() ==") {
+                broken.push(format!("{}:{number}: compare with subtle, as verify/mac.rs does: {}", source.path, line.trim()));
+            }
+        }
+    }
+    let engine =
+        others().filter(|source| source.path.starts_with("broker/src/ingress/verify/")).map(|source| source.text).collect::<String>();
+    assert!(engine.contains("ct_eq") && engine.contains("candidate"), "the comparison is elsewhere now, and this rule with it");
+    none(broken);
+}
+
 #[test]
 fn time_and_chance_have_one_place_each() {
     let clocks = ["Instant::now", "SystemTime::now", "Timestamp::now"];

@@ -31,6 +31,10 @@ pub const MAX_RESPONSE_BYTES: usize = 3 * 1024 * 1024;
 pub const DELIVERIES_TARGET_BYTES: usize = 256 * 1024;
 /// HTTP/2 frames on both sides.
 pub const HTTP2_MAX_FRAME_BYTES: u32 = 1024 * 1024;
+/// Webhooks of one HTTP/2 connection that are worked on at a time.
+pub const EDGE_MAX_STREAMS: u32 = 128;
+/// The most bytes of the head of a webhook in HTTP/2.
+pub const EDGE_MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// How long a browser may remember that an origin is allowed, in seconds: no browser heeds more than two hours.
 pub const PREFLIGHT_SECONDS: u32 = 7_200;
 /// The most bytes of a token, encoded.
@@ -102,6 +106,10 @@ pub const TLS_HANDSHAKE: Duration = Duration::from_secs(5);
 pub const LINES_PER_SECOND: u32 = 10;
 /// How often files that are read again are looked at: certificates and tokens.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
+/// The most bytes that a program may print as a secret.
+pub const MAX_SECRET_BYTES: usize = 64 * 1024;
+/// Variables of the environment that a program sees which prints a secret.
+pub const KEPT_ENVIRONMENT: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 /// The most connections of administrators at a time.
 pub const MAX_ADMIN_CONNECTIONS: u32 = 256;
 /// How many of these one address may have: half, so that others can look at what it does.

@@ -9,7 +9,7 @@ use waypost_tests::webhook::sign;
 use crate::stand::{PATH, SECRET, Stand, delay, soon};
 
 /// Sends bytes as they are, and gives the status and the text of the answer.
-async fn exchange(stand: &Stand, request: &[u8]) -> (u16, String) {
+pub(crate) async fn exchange(stand: &Stand, request: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(stand.edge()).await.unwrap();
     // The broker may answer, and hang up, before it read everything.
     let _ = stream.write_all(request).await;

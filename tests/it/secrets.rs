@@ -8,6 +8,7 @@ use waypost_tests::{authority::Authority, process::program};
 
 use crate::{
     access::{PAGES, Shown, ask},
+    bad_requests::exchange,
     bearer::{Agent, TOKENS, agent, create, item, to},
     stand::{SECRET, Stand, delay, soon},
 };
@@ -18,15 +19,34 @@ async fn no_secret_is_in_any_output() {
     let pair = authority.sign(&["127.0.0.1"]);
     let mut secrets = vec![SECRET.to_owned(), "waypost_not-a-token-of-this-broker".to_owned()];
     secrets.extend(pair.key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned));
-    let lines = format!("{TOKENS}\nlog.level = 'trace'\nadmin.tls = {{ certificate = 'here.pem', key = 'here.key' }}");
+    // A secret that is sent as it is, by a program; and the one that it becomes.
+    secrets.extend(["vault-7c1f9a", "vault-next-22be"].map(str::to_owned));
+    let lines = format!(
+        "{TOKENS}\nsources.shop = {{ scheme = 'cloudevents', secrets = [{{ command = ['cat', 'vault'], every = '1s' }}] }}\nlog.level = 'trace'\nadmin.tls = {{ certificate = 'here.pem', key = 'here.key' }}"
+    );
     let stand = Stand::prepared(&lines, |folder| {
         pair.write(folder, "here");
+        fs::write(folder.join("vault"), "vault-7c1f9a").unwrap();
         secrets.push(create(folder, "all", &["publish", "subscribe", "read", "admin"]));
     });
     let (wrong, right) = (secrets[1].clone(), secrets.last().unwrap().clone());
     stand.carrier(SECRET).post(delay(1)).await.unwrap();
     stand.carrier("another secret").post(delay(2)).await.unwrap();
     stand.carrier(SECRET).post(b"{}".to_vec()).await.unwrap();
+    for (secret, status) in [("vault-7c1f9a", 202), ("vault-7c1f9a ", 202), ("vault-next-22be", 401)] {
+        assert_eq!(cloud_event(&stand, secret, "{}").await, status);
+        assert_eq!(cloud_event(&stand, secret, "\"").await, status, "in quarantine, if it is verified");
+    }
+    fs::write(stand.folder.path().join("vault"), "vault-next-22be").unwrap();
+    let accepted = async { while Box::pin(cloud_event(&stand, "vault-next-22be", "{}")).await != 202 {} };
+    soon("the next secret", accepted).await;
+    fs::remove_file(stand.folder.path().join("vault")).unwrap();
+    soon("the report of the program", async {
+        while !stand.log().contains("the program") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     for token in [&right, &wrong] {
         let mut agent = agent(&stand, token);
         let _ = agent.publish(PublishRequest { items: vec![item("agents/a", "a.b")] }).await;
@@ -81,6 +101,18 @@ async fn no_secret_is_in_any_output() {
     }
     assert!(files > 6, "the log, the audit log, what was printed, and the store were looked at: {files}");
     assert!(stand.log().contains("TRACE"), "everything that can be logged was");
+}
+
+/// The status of an event of the shop with this data.
+async fn cloud_event(stand: &Stand, secret: &str, data: &str) -> u16 {
+    let head = format!(
+        "POST /hooks/shop HTTP/1.1\r\nhost: w\r\nconnection: close\r\nauthorization: Bearer {secret}\r\ncontent-type: application/json\r\n\
+         ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /shop\r\nce-type: a.b\r\ncontent-length: {}\r\n\r\n{data}",
+        data.len()
+    );
+    let (status, text) = exchange(stand, head.as_bytes()).await;
+    assert!(!text.contains(secret.trim()), "{text}");
+    status
 }
 
 async fn subscribe_once(agent: &mut Agent) -> Result<(), Status> {

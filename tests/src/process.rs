@@ -122,6 +122,17 @@ impl Broker {
         kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
     }
 
+    /// The most memory that it had so far, in KiB.
+    ///
+    /// # Panics
+    /// When it is gone.
+    #[must_use]
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// How it ended; waits for it.
     ///
     /// # Panics

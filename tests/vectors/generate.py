@@ -26,6 +26,7 @@ SECRET = "It's a Secret to Everybody"
 BASE = "https://hooks.example.com"
 # What a parser would change: escapes, the order of keys, a number beyond 2^53.
 BODY = r'{"id":820982911946154508,"note":"caf\u00e9 \u001b","b":1,"a":2}'
+CLOUDEVENT = r'{"specversion":"1.0","id":"a-1","source":"/orders","type":"com.example.placed","data":{"n":820982911946154508}}'
 
 vectors = []
 
@@ -142,6 +143,7 @@ add("mailgun", {}, body=json.dumps({"signature": token, "event-data": {"event": 
 # ---- The secret itself.
 
 add("bearer", {"Authorization": f"Bearer {SECRET}"})
+add("cloudevents", {"Authorization": f"Bearer {SECRET}", "Content-Type": "application/cloudevents+json"}, body=CLOUDEVENT)
 add("basic", {"Authorization": "Basic " + b64(b"waypost:pass:word")}, secret="waypost:pass:word")
 add("gitlab", {"X-Gitlab-Token": SECRET})
 add("okta", {"Authorization": SECRET})

@@ -19,6 +19,7 @@ use super::{args::ConfigArgs, check, failure::Failure, output};
 use crate::{
     config::{Config, Engine, Setup, Size},
     metrics::Histogram,
+    renewal::{Renew, Renewals},
     server::{self, Addresses, Health, Listeners, Opened, Readiness, Reloader, descriptors, signals},
     telemetry,
 };
@@ -55,8 +56,10 @@ async fn serve(setup: Setup, file: Option<PathBuf>) -> Result<(), Failure> {
     let store = open_store(&setup.config, &syncs).await?;
     let started = Started { setup: &setup, addresses, disk: store.disk() }.to_string();
     let grace = setup.config.agents.drain_grace.get();
-    let Opened { broker, routes, sources } = server::start(setup, Arc::clone(&store), syncs).await.map_err(Failure::failed)?;
-    let reloader = Reloader::new(file, Arc::clone(&broker), sources, renewals).map_err(Failure::failed)?;
+    let Opened { broker, routes, secrets } = server::start(setup, Arc::clone(&store), syncs).await.map_err(Failure::failed)?;
+    let reloader = Reloader::new(file, Arc::clone(&broker), Arc::clone(&secrets), renewals).map_err(Failure::failed)?;
+    // By itself: a program that hangs must not hold up certificates and tokens.
+    tokio::spawn(Renewals::from_iter([secrets as Arc<dyn Renew>]).run(stop.clone()));
     let reloading = tokio::spawn(signals::reload_on(hangups, reloader, stop.clone()));
     running.fill(routes);
     health.set(Readiness::Ready).await;

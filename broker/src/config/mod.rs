@@ -8,6 +8,7 @@
 
 mod admission;
 mod auth;
+mod command;
 mod delivery;
 mod effective;
 mod limits;
@@ -19,6 +20,8 @@ mod origin;
 mod problem;
 mod root;
 mod schemas;
+mod secret;
+mod secrets;
 mod setup;
 mod source;
 mod store;
@@ -31,6 +34,7 @@ mod tests;
 
 pub use admission::AdmissionConfig;
 pub use auth::AuthConfig;
+pub use command::{CommandError, Ended, SecretCommand};
 pub use delivery::DeliveryConfig;
 pub use effective::{Held, Provenance, effective};
 pub use limits::LimitsConfig;
@@ -42,9 +46,11 @@ pub use origin::{InvalidOrigin, Origin};
 pub use problem::{Findings, Problem, Problems};
 pub use root::Config;
 pub use schemas::SchemasConfig;
+pub use secret::{Secret, SecretError, SecretRef};
+pub use secrets::Secrets;
 pub use setup::{AllConnections, Certificates, Setup};
 pub use source::{OnUndecodable, SourceConfig, SourceContext, Verify};
 pub use store::{Engine, RetentionConfig, StoreConfig};
 pub use tls::TlsConfig;
 pub use traces::TracesConfig;
-pub use value::{Address, InvalidValue, Secret, SecretError, SecretRef, Share, Size, Span};
+pub use value::{Address, InvalidValue, Share, Size, Span};

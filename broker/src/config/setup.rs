@@ -4,7 +4,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Config, Findings, SourceContext, TlsConfig};
+use super::{Config, Findings, Secrets, SourceContext, TlsConfig};
 use crate::{
     access::{Authority, Quota},
     ingress::{Source, Sources},
@@ -27,6 +27,8 @@ pub struct Setup {
     pub schemas: Schemas,
     /// The configured sources.
     pub sources: Sources,
+    /// The secrets that they were made with.
+    pub secrets: Secrets,
     /// The certificates of the listeners.
     pub certificates: Certificates,
     /// The connections of the listeners.
@@ -40,7 +42,7 @@ pub struct Setup {
 /// The certificates of the listeners that have one.
 #[derive(Clone, Debug, Default)]
 pub struct Certificates {
-    /// Of the edge, which speaks HTTP/1.1.
+    /// Of the edge.
     pub edge: Option<Arc<Tls>>,
     /// Of the agents' listener.
     pub agents: Option<Arc<Tls>>,
@@ -89,7 +91,7 @@ impl Certificates {
             loaded.transpose().map_err(|error| findings.wrong(name, error)).ok().flatten().map(Arc::new)
         };
         Self {
-            edge: load("edge.tls", config.edge.tls.as_ref(), &[HTTP_1_1]),
+            edge: load("edge.tls", config.edge.tls.as_ref(), &[HTTP_2, HTTP_1_1]),
             agents: load("agents.tls", config.agents.tls.as_ref(), &[HTTP_2, HTTP_1_1]),
             admin: load("admin.tls", config.admin.tls.as_ref(), &[HTTP_2, HTTP_1_1]),
         }
@@ -113,11 +115,12 @@ impl Setup {
             Some(schemas) => schemas.clone(),
             None => Schemas::load(&folders).map_err(|error| findings.wrong("schemas.folders", error)).ok()?,
         };
-        let context = SourceContext { schemas: &schemas, edge: &config.edge, dedup_window: config.store.dedup_window, base };
+        let secrets = Secrets::within(base);
+        let context = SourceContext { schemas: &schemas, edge: &config.edge, dedup_window: config.store.dedup_window, secrets: &secrets };
         let ready: Vec<Option<Source>> = config.sources.iter().map(|(name, source)| source.build(name, context, findings)).collect();
         let sources = Sources::new(ready.into_iter().flatten()).map_err(|error| findings.wrong("sources", error)).ok()?;
         let connections = AllConnections::of(&config);
-        Some(Self { config, schemas, sources, certificates, connections, authority, collector })
+        Some(Self { config, schemas, sources, secrets, certificates, connections, authority, collector })
     }
 
     /// What is to be read again while the broker runs.

@@ -5,16 +5,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::Arc,
 };
 
 use serde::Deserialize;
 
-use super::{AdmissionConfig, EdgeConfig, Findings, Secret, SecretRef, Size, Span};
+use super::{AdmissionConfig, EdgeConfig, Findings, Secret, SecretRef, Secrets, Size, Span};
 use crate::{
     ingress::{
-        About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, Source, Template, TypeConfig, Typing,
+        About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, Source, Template, TypeConfig, TypeTable, Typing,
         decode::Selector,
         verify::{Expected, Form, Scheme, SchemeConfig, Verifier},
     },
@@ -35,7 +34,7 @@ pub struct SourceConfig {
     /// `signature` (the default) or `none`: then whoever reaches the path can send events.
     #[serde(default)]
     pub verify: Verify,
-    /// The active secrets, `env:NAME` or `file:PATH`; several during a rotation. One that matches is enough.
+    /// The active secrets: `env:NAME`, `file:PATH` or `{ command = […] }`; several during a rotation. One that matches is enough.
     #[serde(default)]
     pub secrets: Vec<SecretRef>,
     /// Scheme and host as the provider calls them, such as `https://hooks.example.com`: for schemes that sign the address.
@@ -122,8 +121,8 @@ pub struct SourceContext<'a> {
     pub edge: &'a EdgeConfig,
     /// How long ids are remembered.
     pub dedup_window: Span,
-    /// The folder of the configuration file.
-    pub base: &'a Path,
+    /// What references to secrets stand for.
+    pub secrets: &'a Secrets,
 }
 
 impl SourceConfig {
@@ -153,10 +152,10 @@ impl SourceConfig {
         }
 
         let mut selector = Selector::default();
-        let rules = self.rules();
-        let verifier = self.verifier(context.base, &mut wrong);
+        let rules = self.rules(context.schemas);
+        let verifier = self.verifier(context.secrets, &mut wrong);
         let identity = self.identity(&rules, context.dedup_window, &mut selector, &mut wrong);
-        let greetings = self.greetings(&rules, context.base, &mut wrong);
+        let greetings = self.greetings(&rules, context.secrets, &mut wrong);
         let about =
             About { subject: self.subject.clone(), ordering_key: self.ordering_key.clone(), correlation_id: self.correlation_id.clone() };
         let typing = Typing::compile(name, rules.event_type, &rules.types, &about, context.schemas, &mut selector);
@@ -174,6 +173,7 @@ impl SourceConfig {
             verifier: verifier?,
             form: self.form.or(rules.scheme.map(|scheme| scheme.form)).unwrap_or_default(),
             accept: rules.scheme.map(|scheme| scheme.accept.clone()).unwrap_or_default(),
+            cloudevents: rules.scheme.is_some_and(|scheme| scheme.cloudevents),
             greetings,
             batch: rules.scheme.and_then(|scheme| scheme.batch.clone()),
             reply: rules.scheme.and_then(|scheme| scheme.reply.clone()),
@@ -187,17 +187,31 @@ impl SourceConfig {
         })
     }
 
+    /// Every reference to a secret.
+    pub fn secrets_of(&self) -> impl Iterator<Item = &SecretRef> {
+        self.secrets.iter().chain(&self.handshake_token)
+    }
+
     /// The scheme's rules with the source's own over them.
-    fn rules(&self) -> Rules<'_> {
+    fn rules(&self, schemas: &Schemas) -> Rules<'_> {
         let scheme = self.scheme.as_ref().map(|config| &config.scheme);
         let mut types = scheme.map(|scheme| scheme.types.clone()).unwrap_or_default();
         types.extend(self.types.clone());
+        if scheme.is_some_and(|scheme| scheme.cloudevents) {
+            // An event whose type is the name of a message is that message.
+            for (name, _) in schemas.list("", "", usize::MAX) {
+                types.entry(name.to_owned()).or_insert_with(|| TypeConfig(TypeTable { message: name.to_owned(), ..TypeTable::default() }));
+            }
+            for TypeConfig(table) in types.values_mut() {
+                table.at.get_or_insert_with(|| "/data".to_owned());
+            }
+        }
         let event_type = self.event_type.as_ref().or(scheme.map(|scheme| &scheme.event_type));
         Rules { scheme, event_type: event_type.map_or(&[], |rule| rule), types }
     }
 
     /// `Some(None)` for a source that is not verified, and says so.
-    fn verifier(&self, base: &Path, wrong: &mut impl FnMut(&str, String)) -> Option<Option<Verifier>> {
+    fn verifier(&self, known: &Secrets, wrong: &mut impl FnMut(&str, String)) -> Option<Option<Verifier>> {
         if self.verify == Verify::None {
             if !self.secrets.is_empty() {
                 wrong("secrets", "would not be used, as verify is \"none\"; take one of them away".to_owned());
@@ -228,7 +242,7 @@ impl SourceConfig {
         let expected = self.expected(&scheme, wrong);
         let mut secrets: Vec<Secret> = Vec::new();
         for reference in &self.secrets {
-            match reference.resolve(base) {
+            match known.get(reference) {
                 Ok(secret) => secrets.push(secret),
                 Err(error) => wrong("secrets", error.to_string()),
             }
@@ -261,9 +275,9 @@ impl SourceConfig {
         Expected { base: base.unwrap_or_default().to_owned(), allow: self.allow.clone() }
     }
 
-    fn greetings(&self, rules: &Rules<'_>, base: &Path, wrong: &mut impl FnMut(&str, String)) -> Greetings {
+    fn greetings(&self, rules: &Rules<'_>, known: &Secrets, wrong: &mut impl FnMut(&str, String)) -> Greetings {
         let Some(scheme) = rules.scheme.filter(|_| self.verify == Verify::Signature) else { return Greetings::default() };
-        let token = self.handshake_token.as_ref().map(|reference| reference.resolve(base));
+        let token = self.handshake_token.as_ref().map(|reference| known.get(reference));
         let token = token.transpose().map_err(|error| wrong("handshake_token", error.to_string())).ok().flatten();
         if scheme.asks_for_a_token() && self.handshake_token.is_none() {
             let problem =

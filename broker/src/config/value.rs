@@ -1,12 +1,11 @@
 //! The kinds of values a configuration file holds, each written the way people write it.
 //!
 //! Constraints: what is written is what `Display` gives back; an error names the text, and an example of what would be right; nothing
-//! overflows; a secret is a reference, and the value behind it never appears in `Debug`, in an error or in a log.
+//! overflows.
 
-use std::{env, fmt, fs, io, net::SocketAddr, path::Path, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
-use zeroize::Zeroizing;
 
 /// A text that is not a value of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,99 +153,6 @@ impl fmt::Display for Address {
     }
 }
 
-/// Where a secret is to be found: `env:NAME` or `file:PATH`. Never the secret itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretRef {
-    /// In an environment variable of the broker.
-    Env(String),
-    /// In a file, relative to the configuration file. White space at its end does not count.
-    File(PathBuf),
-}
-
-/// A secret. Neither `Debug` nor `Display` shows it, and its memory is wiped when it goes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<Vec<u8>>);
-
-/// Why a secret could not be read. Holds the reference, never the secret.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// There is no such variable, or it is not Unicode.
-    #[error("the environment variable {0} is not set; set it in the environment of the broker")]
-    NoVariable(String),
-    /// The file cannot be read.
-    #[error("the file {path} cannot be read: {source}")]
-    NoFile {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// There is nothing in it.
-    #[error("{0} is empty; an empty secret verifies nothing")]
-    Empty(SecretRef),
-}
-
-impl SecretRef {
-    /// Reads the secret; a relative path starts at `base`, the folder of the configuration file.
-    ///
-    /// # Errors
-    /// When it is not there or empty.
-    pub fn resolve(&self, base: &Path) -> Result<Secret, SecretError> {
-        let mut bytes = Zeroizing::new(match self {
-            Self::Env(name) => env::var(name).map_err(|_| SecretError::NoVariable(name.clone()))?.into_bytes(),
-            Self::File(path) => {
-                let path = base.join(path);
-                fs::read(&path).map_err(|source| SecretError::NoFile { path, source })?
-            }
-        });
-        let end = bytes.trim_ascii_end().len();
-        bytes.truncate(end);
-        if bytes.is_empty() { Err(SecretError::Empty(self.clone())) } else { Ok(Secret(bytes)) }
-    }
-}
-
-impl FromStr for SecretRef {
-    type Err = &'static str;
-
-    // The text does not appear in the error: it may well be a secret that somebody wrote into the file.
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        match text.split_once(':') {
-            Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => Err("a secret is not written into the file; refer to it as \"env:NAME\" or \"file:PATH\""),
-        }
-    }
-}
-
-impl fmt::Display for SecretRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "env:{name}"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-        }
-    }
-}
-
-impl Secret {
-    /// From bytes that were read elsewhere.
-    #[must_use]
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(Zeroizing::new(bytes.into()))
-    }
-
-    /// The secret. Not for logs or errors.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'_').count();
     let (number, unit) = text.split_at(digits);
@@ -272,7 +178,7 @@ macro_rules! deserialize_from_str {
         }
     )* };
 }
-deserialize_from_str!(Span, Size, Share, Address, SecretRef);
+deserialize_from_str!(Span, Size, Share, Address);
 
 #[cfg(test)]
 mod tests {
@@ -316,30 +222,6 @@ mod tests {
         }
         for text in ["8480", "example.com:1", "127.0.0.1", "127.0.0.1:70000"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_secret_is_never_shown() {
-        let error = "hunter2".parse::<SecretRef>().unwrap_err();
-        assert!(!error.contains("hunter2"));
-
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("secret"), "hunter2\n").unwrap();
-        let secret = "file:secret".parse::<SecretRef>().unwrap().resolve(dir.path()).unwrap();
-        assert_eq!(secret.expose(), b"hunter2");
-        assert!(!format!("{secret:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn a_secret_that_is_not_there_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("empty"), "\n").unwrap();
-        for (reference, named) in
-            [("env:WAYPOST_TEST_NOT_SET", "WAYPOST_TEST_NOT_SET"), ("file:missing", "missing"), ("file:empty", "is empty")]
-        {
-            let error = reference.parse::<SecretRef>().unwrap().resolve(dir.path()).unwrap_err();
-            assert!(error.to_string().contains(named), "{error}");
         }
     }
 }

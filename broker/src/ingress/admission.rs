@@ -100,9 +100,14 @@ impl Admission {
         Some(sender)
     }
 
+    /// Whether everybody may post.
+    pub(super) fn is_open(&self) -> bool {
+        self.peers.is_empty()
+    }
+
     /// Whether a request may be for this source.
     pub(super) fn admits(&self, peer: Option<Peer>, headers: &HeaderMap) -> bool {
-        self.peers.is_empty() || self.sender(peer, headers).is_some_and(|sender| self.peers.iter().any(|network| network.contains(sender)))
+        self.is_open() || self.sender(peer, headers).is_some_and(|sender| self.peers.iter().any(|network| network.contains(sender)))
     }
 
     /// Takes a place for a request, before anything of its body is read.

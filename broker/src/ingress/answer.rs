@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use axum::response::{IntoResponse, Response};
 use http::{
     HeaderValue, StatusCode,
-    header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use waypost_store::AppendError;
 
-use super::{greeting::Filled, outcome::Outcome, source::Source};
+use super::{coding, greeting::Filled, outcome::Outcome, source::Source};
 use crate::limits;
 
 /// The answer when the store does not take an event.
@@ -81,6 +81,7 @@ impl IntoResponse for Answer {
             Outcome::RefusedMethod => {
                 headers.insert(ALLOW, HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("POST")));
             }
+            Outcome::RefusedCoding => drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding::TAKEN))),
             Outcome::RefusedRate | Outcome::Busy => drop(headers.insert(RETRY_AFTER, text.parse().unwrap_or(1_u64).into())),
             Outcome::StoreFull => drop(headers.insert(RETRY_AFTER, limits::RETRY_AFTER_FULL.as_secs().into())),
             Outcome::KeysUnavailable => drop(headers.insert(RETRY_AFTER, limits::RETRY_AFTER_KEYS.as_secs().into())),
@@ -106,7 +107,8 @@ fn message(outcome: Outcome, text: &str) -> Cow<'_, str> {
         Outcome::RefusedRate => "more than this source takes in a second; try again later".into(),
         Outcome::Busy => "this source is busy; try again".into(),
         Outcome::RefusedMethod => "webhooks are posted".into(),
-        Outcome::RefusedContentType => "send application/json, not compressed (or a form, where the provider sends forms)".into(),
+        Outcome::RefusedContentType => "send application/json (or a form, where the provider sends forms)".into(),
+        Outcome::RefusedCoding => "send the body as it is, or compressed with gzip or deflate, once".into(),
         Outcome::RefusedTooLarge => format!("the body is larger than {text} bytes, the most that this source takes").into(),
         Outcome::RefusedTooSlow => "the body did not come in time".into(),
         Outcome::RefusedBroken => "the body broke off".into(),

@@ -8,24 +8,37 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 
-use super::{outcome::Outcome, template::one_header, verify::Form};
+use super::{cloudevents, outcome::Outcome, template::one_header, verify::Form};
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Json,
     Form(Form),
+    /// A CloudEvent in binary mode: whatever its content type says is its data.
+    BinaryCloudEvent,
+}
+
+/// What a source takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken<'a> {
+    pub(super) form: Form,
+    /// Content types that are JSON although they do not say so.
+    pub(super) accept: &'a [String],
+    pub(super) cloudevents: bool,
 }
 
 /// What the headers say of the body. Without a content type it is taken for JSON, and so are the types in `accept`.
-pub(super) fn kind(headers: &HeaderMap, form: Form, accept: &[String]) -> Result<Kind, Outcome> {
-    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Outcome::RefusedContentType);
+pub(super) fn kind(headers: &HeaderMap, taken: Taken<'_>) -> Result<Kind, Outcome> {
+    let Taken { form, accept, cloudevents } = taken;
+    let is_binary = cloudevents && cloudevents::is_binary(headers);
+    if is_binary && !headers.contains_key(CONTENT_TYPE) {
+        return Ok(Kind::BinaryCloudEvent);
     }
     if !headers.contains_key(CONTENT_TYPE) {
         return Ok(Kind::Json);
@@ -42,6 +55,9 @@ pub(super) fn kind(headers: &HeaderMap, form: Form, accept: &[String]) -> Result
     if charset.is_some_and(|charset| !matches!(&*charset, "utf-8" | "utf8" | "us-ascii")) {
         return Err(Outcome::RefusedContentType);
     }
+    if is_binary && !essence.starts_with("application/cloudevents") && !essence.starts_with("multipart/") {
+        return Ok(Kind::BinaryCloudEvent);
+    }
     match &*essence {
         FORM if form != Form::Refuse => Ok(Kind::Form(form)),
         essence if is_json(essence) => Ok(Kind::Json),
@@ -50,6 +66,11 @@ pub(super) fn kind(headers: &HeaderMap, form: Form, accept: &[String]) -> Result
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A content type without its parameters.
+pub(super) fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
 
 /// Whether a content type is that of a form.
 pub(super) fn is_form(content_type: &str) -> bool {
@@ -91,7 +112,10 @@ async fn collect(mut body: Body, max: usize, announced: usize) -> Result<Bytes, 
 ///
 /// # Errors
 /// What is wrong with the body, for people.
-pub(super) fn json(kind: Kind, raw: &Bytes) -> Result<Bytes, String> {
+pub(super) fn json(kind: Kind, headers: &HeaderMap, raw: &Bytes) -> Result<Bytes, String> {
+    if kind == Kind::BinaryCloudEvent {
+        return cloudevents::of_binary(headers, raw);
+    }
     let text = str::from_utf8(raw).map_err(|error| format!("the body is not UTF-8: {error}"))?;
     let Kind::Form(form) = kind else { return Ok(raw.clone()) };
     let fields = fields(text).ok_or("the body is not a form of UTF-8 texts")?;

@@ -13,7 +13,10 @@ use super::{
     template::{Absent, Bound, Template},
     words::{Word, word_or_table},
 };
-use crate::{config::Span, limits::BODY_HASH_WINDOW};
+use crate::{
+    config::Span,
+    limits::{BODY_HASH_WINDOW, MAX_NAME_BYTES},
+};
 
 /// What tells the webhooks of a source apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +66,11 @@ impl From<IdentityTable> for IdentityConfig {
     }
 }
 
+/// A text as an event's id can hold it: one that is too long is known by its hash.
+fn fitting(text: &str) -> String {
+    if text.len() <= MAX_NAME_BYTES { text.to_owned() } else { hex::encode(Sha256::digest(text)) }
+}
+
 /// The rule of a source, ready to use.
 #[derive(Clone, Debug)]
 pub(crate) enum Identity {
@@ -91,7 +99,7 @@ impl Identity {
     /// What the webhook lacks.
     pub(crate) fn id(&self, headers: &HeaderMap, selected: &Selected<'_>, body: &[u8]) -> Result<String, Absent> {
         match self {
-            Self::DeliveryId(bound, _) | Self::Template(bound, _) => bound.fill(headers, selected).map(std::borrow::Cow::into_owned),
+            Self::DeliveryId(bound, _) | Self::Template(bound, _) => bound.fill(headers, selected).map(|text| fitting(&text)),
             // Not the quick hash: who can influence a body must not be able to make two bodies one.
             Self::BodyHash(_) => Ok(hex::encode(&Sha256::digest(body)[..16])),
             Self::None => Ok(String::new()),

@@ -32,6 +32,13 @@ impl LiveSources {
         self.0.load().at(path).cloned()
     }
 
+    /// Replaces some, of the same names and paths; they go on counting. Nobody else may replace any meanwhile.
+    pub(crate) fn renew(&self, renewed: impl ExactSizeIterator<Item = Source>) {
+        if renewed.len() > 0 {
+            self.0.store(Arc::new(self.current().with(renewed)));
+        }
+    }
+
     /// Replaces all of them at once. A source keeps what was counted under its name.
     pub fn replace(&self, mut sources: Sources) {
         sources.inherit(&self.current());

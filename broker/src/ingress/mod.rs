@@ -23,12 +23,16 @@
 //! | [`quarantine`] | verified webhooks that could not become their type |
 //! | `outcome` | what can become of a request: statuses and counters |
 //! | `template` | texts made of parts of a request |
+//! | `coding` | compressed bodies |
+//! | `cloudevents` | CloudEvents in their three modes |
 //! | `body` | the body, read within its limits |
 //! | `words` | configured values that are a word or a table |
 
 mod admission;
 mod answer;
 mod body;
+mod cloudevents;
+mod coding;
 pub mod decode;
 mod fetch;
 mod greeting;
@@ -62,3 +66,4 @@ pub use template::{Template, TemplateError};
 pub(crate) use typing::Typing;
 pub use typing::{About, TypeConfig, TypeTable};
 pub use webhook::{Edge, router};
+pub(crate) use words::{Word, word_or_table};

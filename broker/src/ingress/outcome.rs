@@ -84,8 +84,10 @@ outcomes! {
     RefusedRate = "refused", "rate", TOO_MANY_REQUESTS;
     /// Another method than POST.
     RefusedMethod = "refused", "method", METHOD_NOT_ALLOWED;
-    /// A content type, or an encoding of the content, that the source does not take.
+    /// A content type that the source does not take.
     RefusedContentType = "refused", "content_type", UNSUPPORTED_MEDIA_TYPE;
+    /// A compression that is not known, or several.
+    RefusedCoding = "refused", "content_coding", UNSUPPORTED_MEDIA_TYPE;
     /// The body is too large.
     RefusedTooLarge = "refused", "too_large", PAYLOAD_TOO_LARGE;
     /// The body did not come in time.

@@ -36,6 +36,8 @@ pub struct Source {
     pub(crate) form: Form,
     /// Content types that are JSON although they do not say so.
     pub(crate) accept: Vec<String>,
+    /// Whether its webhooks are CloudEvents.
+    pub(crate) cloudevents: bool,
     pub(crate) greetings: Greetings,
     pub(crate) batch: Option<BatchRule>,
     pub(crate) reply: Option<Reply>,
@@ -166,6 +168,19 @@ impl Sources {
                 source.admission.inherit(&before.admission);
             }
         }
+    }
+
+    /// The same with some of them renewed: of the same names and paths.
+    pub(super) fn with(&self, renewed: impl Iterator<Item = Source>) -> Self {
+        let mut all = self.clone();
+        for mut source in renewed {
+            if let Some(before) = self.get(&source.name) {
+                source.counters = Arc::clone(&before.counters);
+                source.admission.inherit(&before.admission);
+            }
+            all.by_name.insert(Arc::clone(&source.name), Arc::new(source));
+        }
+        all
     }
 
     /// All of them, by name.

@@ -3,13 +3,14 @@
 //! Constraints: nothing here is asked of the store; what does not fit is told with the part that does not, and takes no other event with it.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, request::Parts};
+use http::request::Parts;
 use waypost_proto::wire;
 use waypost_store::{NewEvent, limits::MAX_ITEMS_PER_WRITE};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     body::{self, Kind},
+    cloudevents,
     decode::{DecodeError, Selected},
     greeting::Greeting,
     quarantine::{Reason, Undecodable},
@@ -71,8 +72,8 @@ impl Source {
     /// Greeting, identity, event type and typed data of a verified request.
     pub(super) fn understand(&self, webhook: &Webhook<'_>, entropy: &Entropy) -> Result<Meaning, Meaningless> {
         let Webhook { head, raw, kind, .. } = webhook;
-        let unreadable = |message| self.unreadable(&head.headers, raw, message);
-        let json = body::json(*kind, raw).map_err(unreadable)?;
+        let unreadable = |message| self.unreadable(webhook, message);
+        let json = body::json(*kind, &head.headers, raw).map_err(unreadable)?;
         // Checked by `body::json`, which makes nothing else.
         let text = str::from_utf8(&json).unwrap_or_default();
         let request = Incoming { method: &head.method, target: &head.uri, headers: &head.headers, body: raw };
@@ -85,15 +86,16 @@ impl Source {
         }
     }
 
-    fn unreadable(&self, headers: &HeaderMap, raw: &[u8], message: String) -> Undecodable {
-        let identity = self.identity.id(headers, &Selected::default(), raw).unwrap_or_default();
+    /// That nothing can be read of a webhook, but what is in its head.
+    pub(super) fn unreadable(&self, webhook: &Webhook<'_>, message: String) -> Undecodable {
+        let identity = self.identity.id(&webhook.head.headers, &Selected::default(), &webhook.raw).unwrap_or_default();
         Undecodable { identity, ..Undecodable::new(Reason::MalformedBody, message) }
     }
 
     fn events_of(&self, rule: &BatchRule, webhook: &Webhook<'_>, json: &Bytes, entropy: &Entropy) -> Result<Batch, Undecodable> {
         let Webhook { head, raw, .. } = webhook;
         let text = str::from_utf8(json).unwrap_or_default();
-        let items = rule.items(text).map_err(|error| self.unreadable(&head.headers, raw, error.to_string()))?;
+        let items = rule.items(text).map_err(|error| self.unreadable(webhook, error.to_string()))?;
         if items.len() > MAX_ITEMS_PER_WRITE {
             let message = format!("holds {} events; at most {MAX_ITEMS_PER_WRITE} can be stored in one step", items.len());
             return Err(Undecodable::new(Reason::InvalidEvent, message));
@@ -127,8 +129,9 @@ impl Source {
         entropy: &Entropy,
     ) -> Result<NewEvent, Undecodable> {
         let headers = &webhook.head.headers;
-        let text = str::from_utf8(json).unwrap_or_default();
-        let selected = self.selector.select(text).map_err(|error| self.unreadable(headers, raw, error.to_string()))?;
+        let (json, payload) = self.payload(json).map_err(|problem| self.unreadable(webhook, problem))?;
+        let text = str::from_utf8(&json).unwrap_or_default();
+        let selected = self.selector.select(text).map_err(|error| self.unreadable(webhook, error.to_string()))?;
         let id = match id {
             Some(id) => id,
             None => self.identity.id(headers, &selected, raw).map_err(|absent| Undecodable::lacking(Reason::NoIdentity, &absent))?,
@@ -136,9 +139,13 @@ impl Source {
         let provider_type = self.typing.provider_type(headers, &selected);
         let provider_type =
             provider_type.map_err(|absent| Undecodable { identity: id.clone(), ..Undecodable::lacking(Reason::NoEventType, &absent) })?;
-        let sealed = match self.typing.event(&provider_type, json.clone(), text, headers, &selected) {
+        let sealed = match self.typing.event(&provider_type, payload, text, headers, &selected) {
             Ok(mut event) => {
                 event.id.clone_from(&id);
+                if self.cloudevents {
+                    cloudevents::complete(&mut event, text)
+                        .map_err(|invalid| Undecodable { identity: id.clone(), ..Undecodable::from(&invalid) })?;
+                }
                 if let Some(arrival) = webhook.arrival {
                     arrival.stamp(&mut event);
                 }
@@ -147,6 +154,16 @@ impl Source {
             Err(error) => Err(Undecodable::from(&error)),
         };
         sealed.map_err(|why| Undecodable { identity: id, event_type: self.typing.event_type(&provider_type), ..why })
+    }
+
+    /// What the rules look at, and what of it becomes the event where it has no type.
+    fn payload(&self, json: &Bytes) -> Result<(Bytes, Bytes), String> {
+        if !self.cloudevents {
+            return Ok((json.clone(), json.clone()));
+        }
+        let json = cloudevents::with_plain_data(json)?;
+        let data = cloudevents::data_of(&json).unwrap_or_else(|| Bytes::from_static(b"null"));
+        Ok((json, data))
     }
 
     fn seal(&self, event: wire::Event, raw: &Bytes, now: u64, entropy: &Entropy) -> Result<NewEvent, InvalidEvent> {

@@ -19,7 +19,8 @@ use waypost_store::{AppendError, Appended, CommitError, Duplicate, EventHead, Ev
 use super::{
     admission::Peer,
     answer::{Answer, Text, UNKNOWN_PATH, unavailable},
-    body,
+    body::{self, Taken},
+    coding::{Coding, coding},
     greeting::Greeting,
     keys::{KeyRing, NoKeys},
     live::LiveSources,
@@ -82,7 +83,7 @@ struct Hook<'a> {
 async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     let Gate { edge, quarantine, pairing, .. } = &*gate;
     let Some(source) = edge.sources.at(request.uri().path()) else { return unknown_path() };
-    if !source.admission.admits(peer(&request), request.headers()) {
+    if !source.admission.is_open() && !source.admission.admits(peer(&request), request.headers()) {
         return gate.turn_away(&source, &request);
     }
     let begun = edge.clock.now();
@@ -137,7 +138,8 @@ impl Hook<'_> {
         if head.method != Method::POST {
             return Err(Answer::saying(Outcome::RefusedMethod, source.greetings.methods()));
         }
-        let kind = body::kind(&head.headers, source.form, &source.accept)?;
+        let taken = Taken { form: source.form, accept: &source.accept, cloudevents: source.cloudevents };
+        let (kind, coding) = (body::kind(&head.headers, taken)?, coding(&head.headers)?);
         let limit = |outcome| Answer::saying(outcome, source.max_body.to_string());
         let raw = body::read(&head.headers, stream, source.max_body, source.body_timeout).await.map_err(limit)?;
         if let Some(greeting) = source.greetings.unverified(incoming(&head, &raw), source.verifier()) {
@@ -148,8 +150,14 @@ impl Hook<'_> {
 
         let now = edge.clock.now();
         source.admission.spend(now)?;
-        let webhook = Webhook { head, raw, kind, now, arrival: self.arrival.as_ref() };
+        let mut webhook = Webhook { head, raw, kind, now, arrival: self.arrival.as_ref() };
         source.counters.verified_at(webhook.now);
+        if coding != Coding::Identity {
+            match coding.unpack(&mut webhook.head.headers, &webhook.raw, source.max_body) {
+                Ok(plain) => webhook.raw = plain,
+                Err(problem) => return self.set_aside(&webhook, &webhook.raw, source.unreadable(&webhook, problem)).await,
+            }
+        }
         match source.understand(&webhook, &edge.entropy) {
             Ok(Meaning::Event(event)) => self.append(&webhook, event).await,
             Ok(Meaning::Batch(batch)) => self.append_all(&webhook, batch).await,

@@ -21,7 +21,11 @@ use tonic::transport::server::TcpConnectInfo;
 use tower::Service;
 use tracing::{debug, info, warn};
 
-use super::{LateRouter, Protocol, Tls, tls};
+use super::{
+    LateRouter, Protocol, Tls,
+    preface::{Version, version},
+    tls,
+};
 use crate::{ingress::Peer, limits, telemetry::Sparse};
 
 /// What every TLS connection begins with: a handshake record. No HTTP request begins with it.
@@ -61,10 +65,10 @@ impl Connection {
         let requests = Requests { peer, local, protocol, routes, stop };
         match opened {
             None => {}
-            Some(Opened::Plain(stream)) => requests.serve(stream, Version::AsItComes).await,
+            Some(Opened::Plain(stream)) => requests.begin(stream, None).await,
             Some(Opened::Secured(stream)) => {
                 let is_2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
-                requests.serve(*stream, if is_2 { Version::Two } else { Version::One }).await;
+                requests.begin(*stream, Some(if is_2 { Version::Two } else { Version::One })).await;
             }
         }
     }
@@ -143,15 +147,6 @@ async fn refuse_plain(stream: &mut TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Which HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    /// As its first bytes say.
-    AsItComes,
-    One,
-    Two,
-}
-
 /// What is needed to serve the requests of a connection.
 struct Requests {
     peer: SocketAddr,
@@ -162,6 +157,24 @@ struct Requests {
 }
 
 impl Requests {
+    /// Serves what was agreed on; without an agreement, what it begins with.
+    async fn begin(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, agreed: Option<Version>) {
+        // Webhooks that come without TLS come in HTTP/1.1: what is in front of this listener speaks it.
+        let is_one = agreed == Some(Version::One) || (agreed.is_none() && matches!(self.protocol, Protocol::Webhooks { .. }));
+        if is_one {
+            return self.serve(stream, Version::One).await;
+        }
+        // Of the beginning of HTTP/2, hyper waits for the rest without end.
+        let told = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return,
+            told = timeout(self.protocol.first_byte(), version(stream)) => told,
+        };
+        if let Ok(Ok((found, stream))) = told {
+            self.serve(stream, agreed.unwrap_or(found)).await;
+        }
+    }
+
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, version: Version) {
         let Self { peer, local, protocol, routes, stop } = self;
         let builder = builder(&protocol, version);
@@ -203,7 +216,14 @@ fn builder(protocol: &Protocol, version: Version) -> auto::Builder<TokioExecutor
     match protocol {
         Protocol::Webhooks { header_timeout } => {
             builder.http1().timer(TokioTimer::new()).header_read_timeout(*header_timeout).half_close(false);
-            builder.http1_only()
+            // Who is silent in the middle of a head cannot answer a ping either.
+            builder
+                .http2()
+                .timer(TokioTimer::new())
+                .keep_alive_interval(*header_timeout)
+                .keep_alive_timeout(*header_timeout)
+                .max_concurrent_streams(limits::EDGE_MAX_STREAMS)
+                .max_header_list_size(limits::EDGE_MAX_HEAD_BYTES);
         }
         Protocol::Grpc { max_streams, ping_interval, ping_timeout, .. } => {
             builder.http1().timer(TokioTimer::new());
@@ -214,11 +234,10 @@ fn builder(protocol: &Protocol, version: Version) -> auto::Builder<TokioExecutor
                 .keep_alive_timeout(*ping_timeout)
                 .max_concurrent_streams(*max_streams)
                 .max_frame_size(limits::HTTP2_MAX_FRAME_BYTES);
-            match version {
-                Version::AsItComes => builder,
-                Version::One => builder.http1_only(),
-                Version::Two => builder.http2_only(),
-            }
         }
+    }
+    match version {
+        Version::One => builder.http1_only(),
+        Version::Two => builder.http2_only(),
     }
 }

@@ -42,7 +42,7 @@ pub enum BindError {
 /// What a listener speaks, and its times.
 #[derive(Clone, Debug)]
 pub enum Protocol {
-    /// HTTP/1.1, for webhooks: whose head must be there within a time.
+    /// HTTP/1.1, and with TLS HTTP/2, for webhooks: whose head must be there within a time.
     Webhooks {
         /// How long the head may take. Also how long an idle connection is kept.
         header_timeout: Duration,

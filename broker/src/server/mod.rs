@@ -10,6 +10,7 @@
 //! | [`connections`] | how many there may be, in total and from one address |
 //! | [`descriptors`] | what the operating system allows |
 //! | `connection` | one connection: its first byte, its handshake, its requests |
+//! | `preface` | which HTTP a connection speaks |
 //! | [`tls`] | a listener's certificate, and its renewal |
 //! | `expiry` | the warnings before it expires |
 //! | [`health`] | `/healthz`, `/readyz` and what they go by |
@@ -17,6 +18,7 @@
 //! | [`origins`] | which web pages may call |
 //! | [`running`] | all three, and the order in which they stop |
 //! | [`start`] | from a configuration and a store to a broker with routes |
+//! | `renewed_secrets` | secrets of sources, read again while the broker runs |
 //! | [`reload`] | the configuration, read again while the broker runs |
 //! | [`signals`] | SIGTERM and SIGINT drain, SIGHUP reads the configuration again |
 
@@ -28,7 +30,9 @@ pub mod health;
 pub mod late;
 pub mod listener;
 pub mod origins;
+mod preface;
 pub mod reload;
+mod renewed_secrets;
 pub mod running;
 pub mod signals;
 pub mod start;
@@ -40,6 +44,7 @@ pub use late::LateRouter;
 pub use listener::{BindError, Listener, Protocol};
 pub use origins::{AllowedOrigins, OwnPages};
 pub use reload::{Reloaded, Reloader};
+pub use renewed_secrets::RenewedSecrets;
 pub use running::{Addresses, Listeners, Routes, Running};
 pub use start::{Opened, StartError, start};
 pub use tls::{Tls, TlsError};

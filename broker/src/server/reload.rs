@@ -14,9 +14,9 @@ use std::{
 
 use crate::{
     broker::{Broker, Settings},
-    config::{self, LoadError, Setup},
-    ingress::LiveSources,
+    config::{self, LoadError},
     renewal::Renewals,
+    server::RenewedSecrets,
 };
 
 /// Keys that take effect when they are read again; with a dot at the end, all that begin with it.
@@ -35,7 +35,7 @@ const APPLIED: [&str; 8] = [
 pub struct Reloader {
     path: Option<PathBuf>,
     broker: Arc<Broker>,
-    sources: LiveSources,
+    secrets: Arc<RenewedSecrets>,
     renewals: Renewals,
     /// The values that hold, by their keys.
     keys: Mutex<BTreeMap<String, toml::Value>>,
@@ -61,8 +61,8 @@ impl Reloader {
     ///
     /// # Errors
     /// When the file cannot be read any more.
-    pub fn new(path: Option<PathBuf>, broker: Arc<Broker>, sources: LiveSources, renewals: Renewals) -> io::Result<Self> {
-        let reloader = Self { path, broker, sources, renewals, keys: Mutex::default() };
+    pub fn new(path: Option<PathBuf>, broker: Arc<Broker>, secrets: Arc<RenewedSecrets>, renewals: Renewals) -> io::Result<Self> {
+        let reloader = Self { path, broker, secrets, renewals, keys: Mutex::default() };
         *reloader.keys.lock().unwrap_or_else(PoisonError::into_inner) = reloader.keys_of(&reloader.text()?);
         Ok(reloader)
     }
@@ -84,7 +84,7 @@ impl Reloader {
         let path = self.path.clone().unwrap_or_default();
         let text = self.text().map_err(|source| LoadError::Read { path: path.clone(), source })?;
         // Types are compiled at start: sources are held against those.
-        let Setup { config, sources, .. } = config::parse_with(&text, &path, Some(&self.broker.schemas))?;
+        let mut setup = config::parse_with(&text, &path, Some(&self.broker.schemas))?;
         let mut held = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = self.keys_of(&text);
         let changed = |key: &&String| keys.get(*key) != held.get(*key);
@@ -93,12 +93,13 @@ impl Reloader {
             |key: &String| APPLIED.iter().any(|applied| key == applied || (applied.ends_with('.') && key.starts_with(applied)));
         let (applied, restart): (Vec<String>, Vec<String>) = all.into_keys().cloned().partition(is_applied);
 
-        let settings = Settings::of(&config);
+        let settings = Settings::of(&setup.config);
         // What comes from files of its own is looked at by itself as well, and tells of itself.
         self.renewals.renew();
         // Nobody may publish as a source between its end and its beginning.
         self.broker.publisher.reserve(&settings.publish.reserved_sources);
-        self.sources.replace(sources);
+        let sources = std::mem::take(&mut setup.sources);
+        self.secrets.replace(&setup, sources);
         self.broker.publisher.set_rules(settings.publish);
         self.broker.registry.set_limits(settings.registry);
         // Of what takes effect later, the present values hold on.

@@ -9,7 +9,7 @@ use tonic_reflection::pb::v1::server_reflection_server;
 use waypost_proto::FILE_DESCRIPTOR_SET;
 use waypost_store::EventStore;
 
-use super::Routes;
+use super::{RenewedSecrets, Routes};
 use crate::{
     access::guard::guarded,
     broker::{Broker, BrokerError, Settings},
@@ -44,21 +44,23 @@ pub struct Opened {
     pub broker: Arc<Broker>,
     /// What each listener serves.
     pub routes: Routes,
-    /// Its sources.
-    pub sources: LiveSources,
+    /// The secrets of its sources.
+    pub secrets: Arc<RenewedSecrets>,
 }
 
 /// Opens a broker on a store, and says what each listener serves. `syncs` is where the store notes how long its disk takes.
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogram>) -> Result<Opened, StartError> {
-    let Setup { config, schemas, sources, authority, collector, certificates, connections } = setup;
+pub async fn start(mut setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogram>) -> Result<Opened, StartError> {
+    let (sources, schemas) = (LiveSources::new(std::mem::take(&mut setup.sources)), Arc::new(setup.schemas.clone()));
+    let secrets = Arc::new(RenewedSecrets::new(&setup, Arc::clone(&schemas), sources.clone()));
+    let Setup { config, authority, collector, certificates, connections, .. } = setup;
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
     let (tracer, export) = collector.map(|collector| Tracer::to(collector, clock)).unzip();
     let tracer = tracer.unwrap_or_default();
-    let (settings, sources) = (Settings { tracer: tracer.clone(), ..Settings::of(&config) }, LiveSources::new(sources));
-    let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), Arc::new(schemas), settings).await?;
+    let settings = Settings { tracer: tracer.clone(), ..Settings::of(&config) };
+    let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), schemas, settings).await?;
     if let Some(export) = export {
         broker.spawn(export.run(broker.stopping()));
     }
@@ -67,10 +69,10 @@ pub async fn start(setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Histogra
     let figures = Exposition { broker: Arc::clone(&broker), sources: sources.clone(), syncs, connections, certificates };
     let admin = admin.merge(metrics::router(figures));
     let page = page::router(Pages::new(&broker, sources.clone(), authority.clone())?);
-    let edge = ingress::router(Edge { store, clock, entropy, sources: sources.clone(), keys: KeyRing::default(), tracer });
+    let edge = ingress::router(Edge { store, clock, entropy, sources, keys: KeyRing::default(), tracer });
     // Everything that is served there, whatever it is, is behind the guard; the page has a door of its own, with the same lock.
     let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority).merge(page));
-    Ok(Opened { broker, routes: Routes { edge, agents, admin }, sources })
+    Ok(Opened { broker, routes: Routes { edge, agents, admin }, secrets })
 }
 
 /// Lists these services beside health and itself: what the listener serves, and no more.

@@ -42,10 +42,10 @@ const fn goal(work: Work, metric: Metric, against: Against, bound: Bound, text: 
     Goal { work, metric, against, bound, text }
 }
 
-const GOALS: [Goal; 19] = {
+const GOALS: [Goal; 20] = {
     use Against::{Budget, Fixed, Other, Own};
     use Bound::{AtLeast, AtMost};
-    use Metric::{CatchUpLong, CatchUpShort, GrownRss, Open, P50, P99, PeakRss, Rate, RateFewIdle, RateManyIdle};
+    use Metric::{CatchUpLong, CatchUpShort, GrownRss, Open, P50, P50Alone, P50Beside, P99, PeakRss, Rate, RateFewIdle, RateManyIdle};
     [
         goal(Work::Publish1, P50, Budget(Bare, 1.3, 80.0), AtMost(1.0), "p50 ÷ (1.3 × bare sync write + 80 µs)"),
         goal(Work::Publish256, Rate, Other(NatsDefault), AtLeast(2.0), "rate ÷ nats default (which does not fsync)"),
@@ -59,6 +59,7 @@ const GOALS: [Goal; 19] = {
         goal(Work::Webhook, P99, Other(NatsAlways), AtMost(1.5), "p99 ÷ nats always' publish → deliver"),
         goal(Work::Edge, Rate, Other(Bare), AtLeast(0.45), "rate ÷ bare axum + HMAC, at first"),
         goal(Work::Edge, Rate, Other(Bare), AtLeast(0.6), "rate ÷ bare axum + HMAC, in the end"),
+        goal(Work::Hostile, P50Beside, Own(P50Alone), AtMost(1.5), "p50 beside malformed requests ÷ p50 alone"),
         goal(Work::Filtered1000, Rate, Other(NatsDefault), AtLeast(8.0), "rate ÷ nats default"),
         goal(Work::Filtered1000, GrownRss, Fixed(45.0), AtMost(1.0), "RSS above the empty broker ÷ 45 MB"),
         goal(Work::Filtered8, Rate, Other(NatsDefault), AtLeast(20.0), "rate ÷ nats default"),

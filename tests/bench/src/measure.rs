@@ -21,6 +21,12 @@ pub(crate) enum Metric {
     RateManyIdle,
     P50,
     P99,
+    /// The same of good webhooks without malformed ones beside them.
+    P50Alone,
+    P99Alone,
+    /// The same with them.
+    P50Beside,
+    P99Beside,
     Worst,
     /// How many single measurements P50 and P99 come from.
     Samples,
@@ -53,6 +59,10 @@ impl Metric {
             Self::RateManyIdle => "rate, many idle",
             Self::P50 => "p50",
             Self::P99 => "p99",
+            Self::P50Alone => "p50, alone",
+            Self::P99Alone => "p99, alone",
+            Self::P50Beside => "p50, beside",
+            Self::P99Beside => "p99, beside",
             Self::Worst => "worst",
             Self::Samples => "samples",
             Self::ServerCpu => "server CPU each",
@@ -71,7 +81,9 @@ impl Metric {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Rate | Self::RateFewIdle | Self::RateManyIdle => "/s",
-            Self::P50 | Self::P99 | Self::Worst | Self::ServerCpu => "µs",
+            Self::P50 | Self::P99 | Self::P50Alone | Self::P99Alone | Self::P50Beside | Self::P99Beside | Self::Worst | Self::ServerCpu => {
+                "µs"
+            }
             Self::PeakRss | Self::EmptyRss | Self::ConnectedRss | Self::GrownRss => "MB",
             Self::Samples | Self::Batch | Self::Redelivered => "",
             Self::CatchUpShort | Self::CatchUpLong | Self::Open => "ms",

@@ -11,7 +11,10 @@ macro_rules! payload {
 
 mod admission;
 mod answers;
+mod any_input;
 mod batch;
+mod cloudevents;
+mod coding;
 mod configured;
 mod handshakes;
 mod identity;
@@ -38,7 +41,7 @@ use waypost_store::{EventStore, MemoryConfig, MemoryStore, ReadLimits, Selection
 use super::{Edge, KeyRing, LiveSources, Source, Sources, router, verify::Sample};
 use crate::{
     clock::Clock,
-    config::{EdgeConfig, Findings, SourceConfig, SourceContext, Span, parse},
+    config::{EdgeConfig, Findings, Secrets, SourceConfig, SourceContext, Span, parse},
     entropy::Entropy,
     envelope,
     schema::Schemas,
@@ -176,7 +179,8 @@ fn build_on(edge: &EdgeConfig, sources: &str, schemas: &Schemas) -> (Vec<Source>
     std::fs::write(secrets.path().join("secret"), format!("{SECRET}\n")).unwrap();
     std::fs::write(secrets.path().join("next"), "next").unwrap();
     std::fs::write(secrets.path().join("standard"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    let context = SourceContext { schemas, edge, dedup_window: Span::from_millis(72 * 3_600_000), base: secrets.path() };
+    let known = Secrets::within(secrets.path());
+    let context = SourceContext { schemas, edge, dedup_window: Span::from_millis(72 * 3_600_000), secrets: &known };
     let configs: std::collections::BTreeMap<String, SourceConfig> = toml::from_str(sources).unwrap();
     let mut findings = Findings::default();
     let built = configs.iter().filter_map(|(name, config)| config.build(name, context, &mut findings)).collect();

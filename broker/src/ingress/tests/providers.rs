@@ -57,7 +57,8 @@ impl Attempt {
         };
         static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| Schemas::built_in().unwrap());
         let edge = parse("", Path::new("")).unwrap().config.edge;
-        let context = SourceContext { schemas: &SCHEMAS, edge: &edge, dedup_window: Span::from_millis(1_000), base: folder.path() };
+        let known = Secrets::within(folder.path());
+        let context = SourceContext { schemas: &SCHEMAS, edge: &edge, dedup_window: Span::from_millis(1_000), secrets: &known };
         let mut findings = Findings::default();
         let source = config.build("x", context, &mut findings);
         let sources = Sources::new([source.unwrap_or_else(|| panic!("{}: {findings:?}", vector.name))]).unwrap();

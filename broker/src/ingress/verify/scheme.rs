@@ -100,6 +100,10 @@ pub struct Scheme {
     /// Set when a webhook holds several events.
     #[serde(default)]
     pub batch: Option<BatchRule>,
+    /// Whether webhooks are CloudEvents, in any mode: rules then look at an event as structured mode writes it, such as `{/type}` and
+    /// `{/data/id}`.
+    #[serde(default)]
+    pub cloudevents: bool,
     /// What the provider wants to be answered, instead of our own answer.
     #[serde(default)]
     pub reply: Option<Reply>,

@@ -8,6 +8,7 @@ mod edge;
 mod fan_out;
 mod filtered;
 mod growth;
+mod hostile;
 mod latency;
 mod open;
 mod publish;
@@ -31,6 +32,7 @@ pub(crate) enum Work {
     Latency,
     Webhook,
     Edge,
+    Hostile,
     Filtered1000,
     Filtered8,
     Growth,
@@ -39,13 +41,14 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Publish1,
         Self::Publish256,
         Self::FanOut,
         Self::Latency,
         Self::Webhook,
         Self::Edge,
+        Self::Hostile,
         Self::Filtered1000,
         Self::Filtered8,
         Self::Growth,
@@ -62,6 +65,7 @@ impl Work {
             Self::Latency => "latency",
             Self::Webhook => "webhook",
             Self::Edge => "edge",
+            Self::Hostile => "hostile",
             Self::Filtered1000 => "filtered-1000",
             Self::Filtered8 => "filtered-8",
             Self::Growth => "growth",
@@ -78,6 +82,7 @@ impl Work {
             Self::Latency => "publish → deliver, 1 KiB, at 1,000/s",
             Self::Webhook => "webhook → agent (verified, typed, durable) at 1,000/s; nats always: publish → deliver",
             Self::Edge => "edge, 64 keep-alive connections: webhooks verified, typed and durable; bare: axum and HMAC only",
+            Self::Hostile => "a sender's webhooks, one after the other, alone and beside 800 malformed requests a second",
             Self::Filtered1000 => "1,000 subscriptions, each its own type, over 1,000 connections: deliveries",
             Self::Filtered8 => "1,000 subscriptions, each its own type, over 8 connections: deliveries",
             Self::Growth => "publish, 256 in flight, beside idle subscriptions",
@@ -97,7 +102,7 @@ impl Work {
             Self::Webhook => &[Waypost, NatsAlways, WaypostAgents],
             Self::Edge => &[Waypost, Bare],
             Self::Filtered1000 | Self::Filtered8 => &[Waypost, NatsDefault, NatsAlways],
-            Self::Growth | Self::CatchUp | Self::Open => &[Waypost],
+            Self::Hostile | Self::Growth | Self::CatchUp | Self::Open => &[Waypost],
         }
     }
 
@@ -114,6 +119,7 @@ impl Work {
             Self::Latency => latency::measure(contender, bench).await,
             Self::Webhook => webhook_to_agent::measure(contender, bench).await,
             Self::Edge => edge::measure(contender, bench).await,
+            Self::Hostile => hostile::measure(bench).await,
             Self::Filtered1000 => filtered::measure(contender, bench, 1_000).await,
             Self::Filtered8 => filtered::measure(contender, bench, 8).await,
             Self::Growth => growth::measure(bench).await,

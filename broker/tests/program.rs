@@ -191,6 +191,78 @@ fn a_sample_is_signed_as_the_source_expects() {
     drop(process);
 }
 
+const MAPPED: &str = "[sources.carrier]
+scheme = 'hmac'
+secrets = ['file:carrier.secret']
+event_type = ['{/kind}']
+identity = { template = '{/id}' }
+subject = 'shipments/{/report/shipment_id}'
+[sources.carrier.types.delay]
+message = 'logistics.v1.ShippingDelayed'
+at = '/report'
+fields = { carrier = '/sender/name', new_eta = { format = 'unix' }, reason = { at = '/code', values = { S = 'strike' } } }
+constants = { proactive_action_needed = true }
+[sources.github]
+scheme = 'github'
+secrets = ['file:carrier.secret']
+";
+
+#[test]
+fn a_payload_is_shown_as_the_event_that_it_would_become_field_by_field() {
+    let (dir, config) = file(MAPPED);
+    let payload = dir.path().join("payload.json");
+    let test = |source: &str, body: &str, more: &[&str]| {
+        fs::write(&payload, body).unwrap();
+        let args = ["map", "test", source, payload.to_str().unwrap(), "--config", config.to_str().unwrap()];
+        waypost(&[&args[..], more].concat()).output().unwrap()
+    };
+    let shown = |output: &Output| text(output).split_whitespace().collect::<Vec<_>>().join(" ");
+
+    let good = r#"{"kind":"delay","id":7,"sender":{"name":"Acme"},"code":"S","report":{"shipment_id":"S-1","new_eta":1775385000,"affected_products":["A"]}}"#;
+    let output = test("carrier", good, &[]);
+    let said = shown(&output);
+    assert!(output.status.success(), "{said}");
+    for line in [
+        "event type logistics.v1.ShippingDelayed",
+        "id 7",
+        "subject shipments/S-1",
+        "providertype delay",
+        "/report/shipment_id shipment_id = \"S-1\"",
+        "/report/new_eta new_eta = \"2026-04-05T10:30:00Z\"",
+        "/sender/name carrier = \"Acme\"",
+        "/code reason = \"strike\"",
+        "/report/affected_products affected_products = [\"A\"]",
+        "constant proactive_action_needed = true",
+    ] {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+
+    for (body, problem) in [
+        (good.replace("\"S\"", "\"X\""), "at /code problem is none of S, and the mapping has no default"),
+        (good.replace("1775385000", "\"soon\""), "at /report/new_eta problem expected seconds since 1970"),
+        (good.replace("shipment_id", "shipment"), "required_field_missing event type logistics.v1.ShippingDelayed at /report/shipment_id"),
+        (good.replace("\"id\"", "\"no\""), "does not fit no_identity"),
+    ] {
+        let output = test("carrier", &body, &[]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(shown(&output).contains(problem), "{problem} is not in {}", text(&output));
+    }
+
+    let push = r#"{"pusher":{"name":"dana"},"repository":{"full_name":"acme/router","id":9007199254740993}}"#;
+    let output = test("github", push, &["--event-type", "push", "--json", "--header", "X-GitHub-Delivery: d-7"]);
+    let event: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+    assert_eq!((&event["type"], &event["id"], &event["subject"]), (&"github.v1.Push".into(), &"d-7".into(), &"acme/router".into()));
+    let id = serde_json::json!({ "from": "/repository/id", "field": "repository.id", "value": 9_007_199_254_740_993_u64 });
+    assert!(event["fields"].as_array().unwrap().contains(&id), "{event}");
+    let output = test("github", "{}", &["--event-type", "star"]);
+    assert!(
+        shown(&output).contains("event type github.star") && shown(&output).contains("the payload as it was sent: 2 bytes"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(test("github", push, &[]).status.code(), Some(2), "the header that names the event is missing");
+}
+
 #[test]
 fn a_source_without_its_secret_does_not_start_and_one_that_is_open_is_flagged() {
     let (_dir, path) =

@@ -54,6 +54,48 @@ pub mod tasks {
     }
 }
 
+pub mod stripe {
+    pub mod v1 {
+        tonic::include_proto!("stripe.v1");
+    }
+}
+
+pub mod shopify {
+    pub mod v1 {
+        tonic::include_proto!("shopify.v1");
+    }
+}
+
+pub mod slack {
+    pub mod v1 {
+        tonic::include_proto!("slack.v1");
+    }
+}
+
+pub mod linear {
+    pub mod v1 {
+        tonic::include_proto!("linear.v1");
+    }
+}
+
+pub mod jira {
+    pub mod v1 {
+        tonic::include_proto!("jira.v1");
+    }
+}
+
+pub mod pagerduty {
+    pub mod v1 {
+        tonic::include_proto!("pagerduty.v1");
+    }
+}
+
+pub mod sentry {
+    pub mod v1 {
+        tonic::include_proto!("sentry.v1");
+    }
+}
+
 pub mod wire {
     // The generated types below take precedence over those of the glob.
     pub use crate::v1::*;

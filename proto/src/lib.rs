@@ -6,7 +6,8 @@
 //! - [`v1`]: events, the agent API and the admin API, as clients use them.
 //! - [`wire`]: the agent service for the server, which hands stored events on as bytes.
 //! - [`codec`]: how the server writes and reads them.
-//! - [`logistics`], [`commerce`], [`github`], [`support`], [`ops`], [`tasks`]: payloads.
+//! - [`logistics`], [`commerce`], [`support`], [`ops`], [`tasks`]: payloads of one's own systems.
+//! - [`github`], [`stripe`], [`shopify`], [`slack`], [`linear`], [`jira`], [`pagerduty`], [`sentry`]: what providers send.
 //! - [`rpc`]: the google.rpc messages of error details.
 //! - [`FILE_DESCRIPTOR_SET`] and [`PROTO_SOURCES`]: the contract as data.
 
@@ -21,7 +22,7 @@ pub mod wire;
 
 pub use event::{DataError, full_name};
 pub use generated::waypost::v1;
-pub use generated::{commerce, github, logistics, ops, support, tasks};
+pub use generated::{commerce, github, jira, linear, logistics, ops, pagerduty, sentry, shopify, slack, stripe, support, tasks};
 
 /// What stands before the `/` in the type URL of a message.
 pub const TYPE_URL_PREFIX: &str = "type.googleapis.com";

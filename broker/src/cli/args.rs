@@ -12,6 +12,7 @@ use super::{
     },
     configured::ConfigCommand,
     failure,
+    map::MapCommand,
     store::command::StoreCommand,
     tail::From,
 };
@@ -104,6 +105,14 @@ Examples:
   waypost send carrier -c waypost.toml --tamper                           a changed body: 401, and no event
   waypost send carrier -c waypost.toml --duplicate                        twice: one event")]
     Send(SendArgs),
+    /// Try the mapping of a source: test
+    #[command(
+        subcommand,
+        after_help = "\
+Example:
+  waypost map test carrier delay.json --config waypost.toml"
+    )]
+    Map(MapCommand),
     /// Look after subscriptions: list, show, create, update, pause, resume, seek, delete
     #[command(
         visible_alias = "subs",

@@ -9,7 +9,7 @@ use super::{
     args::{Args, Command, Group},
     check, completions, configured,
     failure::Failure,
-    output, publish, send, serve, store, tail, token,
+    map, output, publish, send, serve, store, tail, token,
 };
 
 /// Parses the command line and does what it says.
@@ -37,6 +37,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Tail(args) => on_one_thread(tail::run(args)),
         Command::Publish(args) => on_one_thread(publish::run(args)),
         Command::Send(args) => on_one_thread(send::run(args)),
+        Command::Map(command) => map::run(&command),
         Command::Token(command) => token::run(command),
         Command::Subscriptions(Group { args, command }) => on_one_thread(subscriptions::run(args, command)),
         Command::DeadLetters(Group { args, command }) => on_one_thread(dead_letters::run(args, command)),

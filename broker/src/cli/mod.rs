@@ -8,6 +8,7 @@
 //! | [`args`], [`dispatch`] | what can be said, and who does it |
 //! | [`serve`], [`check`], [`configured`] | the broker, everything it checks before it starts, and what it goes by |
 //! | [`tail`], [`publish`], [`send`] | clients of a running broker |
+//! | [`map`] | what a payload would become |
 //! | [`admin`] | looking after a running broker |
 //! | [`store`] | the store: how it is, whether it is sound, a copy of it |
 //! | [`token`] | the file of the tokens |
@@ -24,6 +25,7 @@ pub mod confirm;
 pub mod connection;
 pub mod dispatch;
 pub mod failure;
+pub mod map;
 pub mod output;
 pub mod publish;
 pub mod send;

@@ -39,11 +39,7 @@ struct Answer {
 /// When there is no such source, the sample cannot be read or signed, or nobody answers.
 pub async fn run(args: SendArgs) -> Result<(), Failure> {
     let setup = check::load(&args.config)?;
-    let source = setup.sources.get(&args.source).ok_or_else(|| {
-        let known: Vec<_> = setup.sources.iter().map(|source| source.name.to_string()).collect();
-        let known = if known.is_empty() { "none; name the broker's configuration with --config".to_owned() } else { known.join(", ") };
-        Failure::Failed(format!("there is no source {:?}; configured: {known}", args.source))
-    })?;
+    let source = source(&setup, &args.source)?;
     let body = match &args.file {
         Some(path) => fs::read(path).map_err(|error| Failure::Failed(format!("{} cannot be read: {error}", path.display())))?,
         None => br#"{"hello":"from waypost send"}"#.to_vec(),
@@ -63,16 +59,32 @@ pub async fn run(args: SendArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn sign(source: &Source, args: &SendArgs, body: &[u8]) -> Result<HeaderMap, Failure> {
+/// A source of the configuration.
+pub(super) fn source<'a>(setup: &'a Setup, name: &str) -> Result<&'a Source, Failure> {
+    let found = setup.sources.get(name).map(|source| &**source);
+    found.ok_or_else(|| {
+        let known: Vec<_> = setup.sources.iter().map(|source| source.name.to_string()).collect();
+        let known = if known.is_empty() { "none; name the broker's configuration with --config".to_owned() } else { known.join(", ") };
+        Failure::Failed(format!("there is no source {name:?}; configured: {known}"))
+    })
+}
+
+/// The headers that were given, over a content type of JSON.
+pub(super) fn headers(given: &[String]) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for given in &args.headers {
+    for given in given {
         let parsed = given
             .split_once(':')
             .and_then(|(name, value)| Some((name.trim().parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?)));
         let (name, value) = parsed.ok_or_else(|| Failure::Failed(format!("{given:?} is not a header; write \"Name: value\"")))?;
         headers.insert(name, value);
     }
+    Ok(headers)
+}
+
+fn sign(source: &Source, args: &SendArgs, body: &[u8]) -> Result<HeaderMap, Failure> {
+    let headers = headers(&args.headers)?;
     let Some(verifier) = source.verifier() else { return Ok(headers) };
     let clock = Clock::from_wall();
     let id = Entropy::from_os().uuid(clock.now()).to_string();

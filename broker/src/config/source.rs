@@ -156,9 +156,7 @@ impl SourceConfig {
         let verifier = self.verifier(context.secrets, &mut wrong);
         let identity = self.identity(&rules, context.dedup_window, &mut selector, &mut wrong);
         let greetings = self.greetings(&rules, context.secrets, &mut wrong);
-        let about =
-            About { subject: self.subject.clone(), ordering_key: self.ordering_key.clone(), correlation_id: self.correlation_id.clone() };
-        let typing = Typing::compile(name, rules.event_type, &rules.types, &about, context.schemas, &mut selector);
+        let typing = Typing::compile(name, rules.event_type, &rules.types, &rules.about, context.schemas, &mut selector);
         let typing = typing.map_err(|found| found.into_iter().for_each(|found| wrong(&found.key, found.problem))).ok();
         let refuses = self.verify == Verify::None && self.on_undecodable != Some(OnUndecodable::Quarantine);
         Some(Source {
@@ -195,7 +193,10 @@ impl SourceConfig {
     /// The scheme's rules with the source's own over them.
     fn rules(&self, schemas: &Schemas) -> Rules<'_> {
         let scheme = self.scheme.as_ref().map(|config| &config.scheme);
+        let own =
+            About { subject: self.subject.clone(), ordering_key: self.ordering_key.clone(), correlation_id: self.correlation_id.clone() };
         let mut types = scheme.map(|scheme| scheme.types.clone()).unwrap_or_default();
+        types.values_mut().for_each(|TypeConfig(table)| own.over(table));
         types.extend(self.types.clone());
         if scheme.is_some_and(|scheme| scheme.cloudevents) {
             // An event whose type is the name of a message is that message.
@@ -207,7 +208,8 @@ impl SourceConfig {
             }
         }
         let event_type = self.event_type.as_ref().or(scheme.map(|scheme| &scheme.event_type));
-        Rules { scheme, event_type: event_type.map_or(&[], |rule| rule), types }
+        let about = own.or(&scheme.map(Scheme::about).unwrap_or_default());
+        Rules { scheme, event_type: event_type.map_or(&[], |rule| rule), types, about }
     }
 
     /// `Some(None)` for a source that is not verified, and says so.
@@ -311,6 +313,7 @@ struct Rules<'a> {
     scheme: Option<&'a Scheme>,
     event_type: &'a [Template],
     types: BTreeMap<String, TypeConfig>,
+    about: About,
 }
 
 /// Names appear in paths, metrics and as the source of events.

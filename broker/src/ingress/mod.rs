@@ -10,6 +10,7 @@
 //! | `webhook` | [`router`]: the handler, in the order of its work |
 //! | `admission` | who may knock at a source, and how often |
 //! | `understand` | a verified request: a greeting, an event, or several |
+//! | `rehearsal` | what a payload would become, for people |
 //! | `greeting` | requests that only want to see that somebody is there |
 //! | `answer` | what a request is answered |
 //! | [`verify`] | the scheme engine, the table of providers, samples |
@@ -19,6 +20,7 @@
 //! | `live` | the sources as they are now |
 //! | `identity` | what tells its webhooks apart |
 //! | `typing` | which event a payload becomes |
+//! | `entries` | which entry of a table a provider's event type finds |
 //! | [`decode`] | from JSON to a typed message |
 //! | [`quarantine`] | verified webhooks that could not become their type |
 //! | `outcome` | what can become of a request: statuses and counters |
@@ -34,6 +36,7 @@ mod body;
 mod cloudevents;
 mod coding;
 pub mod decode;
+mod entries;
 mod fetch;
 mod greeting;
 mod identity;
@@ -41,6 +44,7 @@ mod keys;
 mod live;
 mod outcome;
 pub mod quarantine;
+mod rehearsal;
 mod source;
 mod template;
 #[cfg(test)]
@@ -61,6 +65,7 @@ pub use identity::{IdentityConfig, IdentityTable};
 pub use keys::KeyRing;
 pub use live::LiveSources;
 pub use outcome::{Counters, Outcome};
+pub use rehearsal::{Rehearsal, Rehearsed};
 pub use source::{SamePath, Source, Sources};
 pub use template::{Template, TemplateError};
 pub(crate) use typing::Typing;

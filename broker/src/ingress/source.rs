@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     admission::Admission,
+    body::Taken,
     decode::{Selected, Selector},
     greeting::{Filled, Greetings},
     identity::Identity,
@@ -97,6 +98,11 @@ impl Source {
 
     pub(crate) fn verify(&self, request: Incoming<'_>, fetched: Option<&KeySet>, wall: u64) -> Result<(), Rejection> {
         self.verifier.as_ref().map_or(Ok(()), |verifier| verifier.verify(request, fetched, wall))
+    }
+
+    /// What kinds of bodies it takes.
+    pub(super) fn taken(&self) -> Taken<'_> {
+        Taken { form: self.form, accept: &self.accept, cloudevents: self.cloudevents }
     }
 
     /// What its provider wants to be answered, if it wants something.

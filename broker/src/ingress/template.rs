@@ -11,6 +11,12 @@
 //! | `{/event_id\|/trigger_id}` | the first of these that the request has |
 //! | anything else | itself |
 //!
+//! What an event is about (subject, ordering key, correlation id) and what a scheme signs may have parts that are not always there.
+//!
+//! | part | what stands for it |
+//! |---|---|
+//! | `[text{/pointer}]` | the text between the brackets, or nothing when a part of it is missing |
+//!
 //! Schemes need more, and only they have it: in what is signed, and in what is compared or answered.
 //!
 //! | part | what stands for it |
@@ -27,7 +33,6 @@
 //! | `{claim:NAME}` | a claim of the verified token, in schemes whose signature is a JWT |
 //! | `{secret}` | the secret |
 //! | `{mac:PART}` | the signature of a part, as the scheme signs and writes it, with the first secret |
-//! | `[text{/pointer}]` | the text between the brackets, or nothing when a part of it is missing |
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -180,6 +185,7 @@ impl Part {
             Self::Header(name) => BoundPart::Header(name.clone()),
             Self::Pointer(pointer) => BoundPart::Pointer(pointer.clone(), selector.add(pointer)),
             Self::FirstOf(parts) => BoundPart::FirstOf(parts.iter().map(|part| part.bind(selector)).collect::<Result<_, _>>()?),
+            Self::Optional(_) => return Err("a part in [ ] cannot be used here: what lacks it would be taken for another".to_owned()),
             _ => return Err(format!("{self} cannot be used here; use {{header:NAME}} and {{/json/pointer}}")),
         })
     }
@@ -237,6 +243,7 @@ enum BoundPart {
     Header(HeaderName),
     Pointer(Pointer, Slot),
     FirstOf(Vec<BoundPart>),
+    Optional(Bound),
 }
 
 /// What a template asks for and a request does not have.
@@ -279,6 +286,18 @@ impl Template {
     pub(crate) fn bind(&self, selector: &mut Selector) -> Result<Bound, String> {
         self.0.iter().map(|part| part.bind(selector)).collect::<Result<_, _>>().map(Bound)
     }
+
+    /// The same where it is no harm that parts in `[ ]` may be missing.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub(crate) fn bind_with_optional(&self, selector: &mut Selector) -> Result<Bound, String> {
+        let mut bind = |part: &Part| match part {
+            Part::Optional(parts) => Self(parts.clone()).bind(selector).map(BoundPart::Optional),
+            _ => part.bind(selector),
+        };
+        self.0.iter().map(&mut bind).collect::<Result<_, _>>().map(Bound)
+    }
 }
 
 impl Bound {
@@ -287,7 +306,7 @@ impl Bound {
         fn inside(part: &BoundPart) -> bool {
             match part {
                 BoundPart::Pointer(..) => true,
-                BoundPart::FirstOf(parts) => parts.iter().any(inside),
+                BoundPart::FirstOf(parts) | BoundPart::Optional(Bound(parts)) => parts.iter().any(inside),
                 BoundPart::Literal(_) | BoundPart::Header(_) => false,
             }
         }
@@ -315,6 +334,7 @@ impl BoundPart {
                 _ => Err(Absent::Header(name.clone())),
             },
             Self::Pointer(pointer, slot) => selected.text(*slot).ok_or_else(|| Absent::Pointer(pointer.clone())),
+            Self::Optional(bound) => Ok(bound.fill(headers, selected).unwrap_or_default()),
             Self::FirstOf(parts) => {
                 let mut absent = None;
                 for part in parts {

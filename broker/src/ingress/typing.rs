@@ -13,7 +13,8 @@ use serde_json::Value;
 use waypost_proto::{TYPE_URL_PREFIX, v1::JsonPayload, v1::Lineage, wire};
 
 use super::{
-    decode::{DecodeError, FieldConfig, Mapping, MappingProblem, Selected, Selector, duplicate_key},
+    decode::{DecodeError, FieldConfig, Mapping, MappingProblem, Origin, Pointer, Selected, Selector, Slot, duplicate_key},
+    entries::Entries,
     template::{Absent, Bound, Template},
     words::{Word, word_or_table},
 };
@@ -27,9 +28,9 @@ pub struct TypeConfig(pub TypeTable);
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TypeTable {
-    /// The full name of the message type.
+    /// The full name of the message type. `waypost.v1.JsonPayload`: the payload, or its part, as it was sent.
     pub message: String,
-    /// The type of the event. Default: the name of the message.
+    /// The type of the event. Default: the name of the message, or, of what stays as it was sent, the source's and the provider's.
     #[serde(default)]
     pub event_type: Option<String>,
     /// A JSON pointer to the part of the payload that is the message. Default: the whole.
@@ -52,7 +53,14 @@ pub struct TypeTable {
     pub correlation_id: Option<Template>,
 }
 
-/// Attributes of the event that come from the payload, as templates. One that the payload does not have is left out.
+impl TypeTable {
+    fn about(&self) -> About {
+        About { subject: self.subject.clone(), ordering_key: self.ordering_key.clone(), correlation_id: self.correlation_id.clone() }
+    }
+}
+
+/// Attributes of the event that come from the payload, as templates, in which parts in `[ ]` may be missing. One that the payload does
+/// not have is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     /// What the event is about.
@@ -89,16 +97,28 @@ pub(crate) struct Typing {
     /// The source's name: what the type of an untyped event starts with.
     source: String,
     parts: Vec<Bound>,
-    types: BTreeMap<String, EventType>,
+    types: Entries<EventType>,
     untyped: BoundAbout,
 }
 
 #[derive(Clone, Debug)]
 struct EventType {
-    name: String,
-    type_url: String,
-    mapping: Mapping,
+    /// Of the event; `None`: as if there were no entry.
+    name: Option<String>,
+    becomes: Becomes,
     about: BoundAbout,
+    /// What it looks at beyond what the source looks at anyway: nobody pays for the pointers of types that were not sent.
+    selector: Option<Selector>,
+}
+
+#[derive(Clone, Debug)]
+enum Becomes {
+    Message {
+        type_url: String,
+        mapping: Mapping,
+    },
+    /// As it was sent: the whole, or the value at a pointer.
+    Json(Option<(Pointer, Slot)>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -107,9 +127,6 @@ struct BoundAbout {
     ordering_key: Option<Bound>,
     correlation_id: Option<Bound>,
 }
-
-/// The types that stand for all that have no entry of their own.
-const ANY: &str = "*";
 
 /// What an event says of the provider's own name for its type.
 const PROVIDER_TYPE: &str = "providertype";
@@ -139,11 +156,13 @@ impl Typing {
             }
         }
         let untyped = about.bind(selector).map_err(|problem| problems.push(problem)).unwrap_or_default();
-        let mut compiled = BTreeMap::new();
+        let mut compiled = Entries::default();
         for (name, TypeConfig(table)) in types {
             let inside = |problem: MappingProblem| MappingProblem { key: format!("types.{name}.{}", problem.key), ..problem };
             match EventType::compile(table, about, schemas, selector) {
-                Ok(event_type) => drop(compiled.insert(name.clone(), event_type)),
+                Ok(event_type) => compiled.add(name, event_type).unwrap_or_else(|problem| {
+                    problems.push(MappingProblem { key: format!("types.{name}"), problem });
+                }),
                 Err(found) => problems.extend(found.into_iter().map(inside)),
             }
         }
@@ -152,7 +171,7 @@ impl Typing {
 
     /// The event types that webhooks of the source can become.
     pub(crate) fn event_types(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.types.values().map(|event_type| event_type.name.clone()).collect();
+        let mut names: Vec<String> = self.types.iter().filter_map(|event_type| event_type.name.clone()).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -170,12 +189,12 @@ impl Typing {
 
     /// The type of the event that a provider's type becomes.
     pub(crate) fn event_type(&self, provider_type: &str) -> String {
-        self.name(self.find(provider_type), provider_type)
+        self.name(self.types.find(provider_type), provider_type)
     }
 
     fn name(&self, known: Option<&EventType>, provider_type: &str) -> String {
-        match known {
-            Some(event_type) => event_type.name.clone(),
+        match known.and_then(|event_type| event_type.name.clone()) {
+            Some(name) => name,
             None if provider_type.is_empty() => format!("{}.webhook", self.source),
             None => format!("{}.{provider_type}", self.source),
         }
@@ -193,18 +212,25 @@ impl Typing {
         headers: &HeaderMap,
         selected: &Selected<'_>,
     ) -> Result<wire::Event, DecodeError> {
-        let known = self.find(provider_type);
-        let (type_url, value, duplicate, about) = match known {
-            Some(known) => {
-                let decoded = known.mapping.decode(text, selected)?;
-                (known.type_url.clone(), decoded.bytes, decoded.duplicate_key, &known.about)
+        let known = self.types.find(provider_type);
+        let own = known.and_then(|known| known.selector.as_ref()).map(|selector| selector.select(text)).transpose()?;
+        let selected = own.as_ref().unwrap_or(selected);
+        let (type_url, value, duplicate) = match known.map(|known| &known.becomes) {
+            Some(Becomes::Message { type_url, mapping }) => {
+                let decoded = mapping.decode(text, selected)?;
+                (type_url.clone(), decoded.bytes, decoded.duplicate_key)
             }
-            None => {
+            Some(Becomes::Json(Some((pointer, slot)))) => {
+                let part = selected.json(*slot).ok_or_else(|| DecodeError::absent(pointer))?;
+                let duplicate = duplicate_key(part)?;
+                (type_url(&JsonPayload::full_name()), json_payload(Bytes::copy_from_slice(part.as_bytes())), duplicate)
+            }
+            Some(Becomes::Json(None)) | None => {
                 let duplicate = duplicate_key(text)?;
-                let value = JsonPayload { json }.encode_to_vec().into();
-                (type_url(&JsonPayload::full_name()), value, duplicate, &self.untyped)
+                (type_url(&JsonPayload::full_name()), json_payload(json), duplicate)
             }
         };
+        let about = known.map_or(&self.untyped, |known| &known.about);
         let fill = |template: &Option<Bound>| {
             template.as_ref().and_then(|bound| bound.fill(headers, selected).ok()).map_or_else(String::new, Cow::into_owned)
         };
@@ -228,47 +254,72 @@ impl Typing {
         }
         Ok(event)
     }
+}
 
-    /// The entry of a provider's type: its own, or that of what stands before its last dot, and so on; or the one for any.
-    fn find(&self, provider_type: &str) -> Option<&EventType> {
-        let mut name = provider_type;
-        loop {
-            if let Some(found) = self.types.get(name) {
-                return Some(found);
-            }
-            match name.rsplit_once('.') {
-                Some((shorter, _)) => name = shorter,
-                None => return self.types.get(ANY),
-            }
+impl Typing {
+    /// Where the fields of an event that was made here came from; nothing of one that is as it was sent.
+    pub(crate) fn origins(&self, event: &wire::Event, text: &str, selected: &Selected<'_>) -> Vec<Origin> {
+        let known = self.types.find(event.attributes.get(PROVIDER_TYPE).map_or("", |name| name));
+        let own = known.and_then(|known| known.selector.as_ref()?.select(text).ok());
+        match (known.map(|known| &known.becomes), event.data.as_ref()) {
+            (Some(Becomes::Message { mapping, .. }), Some(data)) => mapping.origins(&data.value, text, own.as_ref().unwrap_or(selected)),
+            _ => Vec::new(),
         }
     }
 }
 
 impl EventType {
-    fn compile(table: &TypeTable, about: &About, schemas: &Schemas, selector: &mut Selector) -> Result<Self, Vec<MappingProblem>> {
-        let about = About {
-            subject: table.subject.clone().or_else(|| about.subject.clone()),
-            ordering_key: table.ordering_key.clone().or_else(|| about.ordering_key.clone()),
-            correlation_id: table.correlation_id.clone().or_else(|| about.correlation_id.clone()),
-        };
-        let part = table.at.as_deref();
-        let mapping = Mapping::compile(schemas, &table.message, part, &table.fields, &table.constants, selector);
-        match (mapping, about.bind(selector)) {
-            (Ok(mapping), Ok(about)) => Ok(Self {
-                name: table.event_type.clone().unwrap_or_else(|| table.message.clone()),
-                type_url: type_url(&table.message),
-                mapping,
-                about,
-            }),
-            (mapping, about) => Err(mapping.err().into_iter().flatten().chain(about.err()).collect()),
+    /// `base` is what the source looks at for every webhook.
+    fn compile(table: &TypeTable, about: &About, schemas: &Schemas, base: &Selector) -> Result<Self, Vec<MappingProblem>> {
+        let about = table.about().or(about);
+        let mut selector = base.clone();
+        let becomes = Becomes::compile(table, schemas, &mut selector);
+        match (becomes, about.bind(&mut selector)) {
+            (Ok(becomes), Ok(about)) => {
+                let of_message = matches!(becomes, Becomes::Message { .. }).then(|| table.message.clone());
+                let selector = (selector.len() > base.len()).then_some(selector);
+                Ok(Self { name: table.event_type.clone().or(of_message), becomes, about, selector })
+            }
+            (becomes, about) => Err(becomes.err().into_iter().flatten().chain(about.err()).collect()),
         }
     }
 }
 
+impl Becomes {
+    fn compile(table: &TypeTable, schemas: &Schemas, selector: &mut Selector) -> Result<Self, Vec<MappingProblem>> {
+        let part = table.at.as_deref();
+        if table.message != JsonPayload::full_name() {
+            let mapping = Mapping::compile(schemas, &table.message, part, &table.fields, &table.constants, selector)?;
+            return Ok(Self::Message { type_url: type_url(&table.message), mapping });
+        }
+        let problem = |key: &str, problem: String| vec![MappingProblem { key: key.to_owned(), problem }];
+        if !(table.fields.is_empty() && table.constants.is_empty()) {
+            return Err(problem("message", "is what was sent, byte for byte: fields and constants have no meaning with it".to_owned()));
+        }
+        let part = part.map(str::parse::<Pointer>).transpose().map_err(|error| problem("at", error.to_string()))?;
+        Ok(Self::Json(part.map(|pointer| (pointer.clone(), selector.add(&pointer)))))
+    }
+}
+
 impl About {
+    /// Its own, or else those of `other`.
+    pub(crate) fn or(self, other: &Self) -> Self {
+        Self {
+            subject: self.subject.or_else(|| other.subject.clone()),
+            ordering_key: self.ordering_key.or_else(|| other.ordering_key.clone()),
+            correlation_id: self.correlation_id.or_else(|| other.correlation_id.clone()),
+        }
+    }
+
+    /// Puts its own over those of a type.
+    pub(crate) fn over(&self, table: &mut TypeTable) {
+        let About { subject, ordering_key, correlation_id } = self.clone().or(&table.about());
+        (table.subject, table.ordering_key, table.correlation_id) = (subject, ordering_key, correlation_id);
+    }
+
     fn bind(&self, selector: &mut Selector) -> Result<BoundAbout, MappingProblem> {
         let mut bind = |key: &str, template: &Option<Template>| {
-            let bound = template.as_ref().map(|template| template.bind(selector)).transpose();
+            let bound = template.as_ref().map(|template| template.bind_with_optional(selector)).transpose();
             bound.map_err(|problem| MappingProblem { key: key.to_owned(), problem })
         };
         Ok(BoundAbout {
@@ -277,6 +328,10 @@ impl About {
             correlation_id: bind("correlation_id", &self.correlation_id)?,
         })
     }
+}
+
+fn json_payload(json: Bytes) -> Bytes {
+    JsonPayload { json }.encode_to_vec().into()
 }
 
 fn type_url(name: &str) -> String {

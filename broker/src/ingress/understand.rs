@@ -157,7 +157,7 @@ impl Source {
     }
 
     /// What the rules look at, and what of it becomes the event where it has no type.
-    fn payload(&self, json: &Bytes) -> Result<(Bytes, Bytes), String> {
+    pub(super) fn payload(&self, json: &Bytes) -> Result<(Bytes, Bytes), String> {
         if !self.cloudevents {
             return Ok((json.clone(), json.clone()));
         }

@@ -19,7 +19,7 @@ use waypost_store::{AppendError, Appended, CommitError, Duplicate, EventHead, Ev
 use super::{
     admission::Peer,
     answer::{Answer, Text, UNKNOWN_PATH, unavailable},
-    body::{self, Taken},
+    body,
     coding::{Coding, coding},
     greeting::Greeting,
     keys::{KeyRing, NoKeys},
@@ -138,8 +138,7 @@ impl Hook<'_> {
         if head.method != Method::POST {
             return Err(Answer::saying(Outcome::RefusedMethod, source.greetings.methods()));
         }
-        let taken = Taken { form: source.form, accept: &source.accept, cloudevents: source.cloudevents };
-        let (kind, coding) = (body::kind(&head.headers, taken)?, coding(&head.headers)?);
+        let (kind, coding) = (body::kind(&head.headers, source.taken())?, coding(&head.headers)?);
         let limit = |outcome| Answer::saying(outcome, source.max_body.to_string());
         let raw = body::read(&head.headers, stream, source.max_body, source.body_timeout).await.map_err(limit)?;
         if let Some(greeting) = source.greetings.unverified(incoming(&head, &raw), source.verifier()) {

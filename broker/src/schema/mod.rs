@@ -10,9 +10,11 @@
 //! | `registry` | [`Schemas`]: built-in types and the operator's, compiled with protox |
 //! | `plan` | a message type, compiled |
 //! | `check` | encoded bytes against a plan: wire types, UTF-8, required fields |
+//! | `format` | how providers write times, durations and ids where proto3 JSON would have them otherwise |
 //! | `path` | where in a message something is wrong |
 
 pub(crate) mod check;
+pub(crate) mod format;
 pub(crate) mod path;
 pub(crate) mod plan;
 mod registry;
@@ -20,5 +22,6 @@ mod registry;
 mod tests;
 
 pub use check::{InvalidData, Registration};
+pub use format::{Format, Unit};
 pub use path::{FieldPath, PathStep};
 pub use registry::{Schema, SchemaError, SchemaOrigin, Schemas};

@@ -2,16 +2,18 @@
 //!
 //! Constraint: a plan refers to other plans by index, so that types may contain themselves.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use prost::encoding::WireType;
 use prost_reflect::{Cardinality, DescriptorPool, ExtensionDescriptor, FieldDescriptor, Kind as Reflected, MessageDescriptor};
 
-/// Every message type of a pool.
+use super::format::Reading;
+
+/// Every message type of a pool. A clone shares its plans, so that a mapping can have some of its own.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plans {
-    messages: Vec<MessagePlan>,
-    enums: Vec<HashMap<Box<str>, i32>>,
+    messages: Vec<Arc<MessagePlan>>,
+    enums: Arc<[HashMap<Box<str>, i32>]>,
 }
 
 /// Names a plan among its [`Plans`].
@@ -53,6 +55,8 @@ pub(crate) struct FieldPlan {
     pub(crate) oneof: Option<usize>,
     /// Whether a JSON null is a value, not absence.
     pub(crate) null_is_value: bool,
+    /// How its values are written, if not as proto3 JSON has them.
+    pub(crate) reading: Option<Reading>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +100,7 @@ impl Plans {
             pool.all_messages().enumerate().map(|(id, message)| (message.full_name().to_owned(), id)).collect();
         let enum_ids: HashMap<String, usize> = pool.all_enums().enumerate().map(|(id, item)| (item.full_name().to_owned(), id)).collect();
         let compiler = Compiler { ids: &ids, enum_ids: &enum_ids, required };
-        let messages = pool.all_messages().map(|message| compiler.message(message)).collect();
+        let messages = pool.all_messages().map(|message| Arc::new(compiler.message(message))).collect();
         let enums = pool.all_enums().map(|item| item.values().map(|value| (value.name().into(), value.number())).collect()).collect();
         (Self { messages, enums }, ids)
     }
@@ -121,16 +125,25 @@ impl Plans {
     /// A plan that takes no value by name for the field at `path`: a mapping fills it instead. Answers the id of the new plan of the
     /// whole message; `None` if there is no such path through singular messages.
     pub(crate) fn without(&mut self, id: MessageId, path: &[&str]) -> Option<MessageId> {
+        self.changed(id, path, &mut |plan, index| plan.names.retain(|(_, field)| *field != index))
+    }
+
+    /// A plan whose field at `path` is read in a way of its own; otherwise as [`without`](Self::without). The path may lead through lists.
+    pub(crate) fn with_reading(&mut self, id: MessageId, path: &[&str], reading: Reading) -> Option<MessageId> {
+        self.changed(id, path, &mut |plan, index| plan.fields[index].reading = Some(reading))
+    }
+
+    fn changed(&mut self, id: MessageId, path: &[&str], change: &mut dyn FnMut(&mut MessagePlan, usize)) -> Option<MessageId> {
         let (first, rest) = path.split_first()?;
-        let mut plan = self.get(id).clone();
+        let mut plan = MessagePlan::clone(self.get(id));
         let index = plan.field_index(first)?;
         if rest.is_empty() {
-            plan.names.retain(|(_, field)| *field != index);
+            change(&mut plan, index);
         } else {
             let Kind::Message(inner) = plan.fields[index].kind else { return None };
-            plan.fields[index].kind = Kind::Message(self.without(inner, rest)?);
+            plan.fields[index].kind = Kind::Message(self.changed(inner, rest, change)?);
         }
-        self.messages.push(plan);
+        self.messages.push(Arc::new(plan));
         Some(self.messages.len() - 1)
     }
 }
@@ -227,6 +240,7 @@ impl Compiler<'_> {
             required: marked || field.cardinality() == Cardinality::Required,
             oneof: field.containing_oneof().and_then(|oneof| usize::try_from(*oneof.path().last()?).ok()),
             null_is_value: null_is_value && shape == FieldShape::One,
+            reading: None,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Why a payload could not become its message, and where.
 
-use crate::schema::FieldPath;
+use super::Pointer;
+use crate::schema::{FieldPath, PathStep};
 
 /// Why a payload could not become its message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,11 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// That there is nothing at a pointer.
+    pub(crate) fn absent(pointer: &Pointer) -> Self {
+        Self::Missing { path: path_of(pointer) }
+    }
+
     /// Where in the payload, as a JSON pointer; empty for the whole.
     #[must_use]
     pub fn pointer(&self) -> String {
@@ -33,4 +39,10 @@ impl DecodeError {
             Self::Mismatch { path, .. } | Self::Missing { path } => path.pointer(),
         }
     }
+}
+
+/// Where a pointer leads.
+pub(super) fn path_of(pointer: &Pointer) -> FieldPath {
+    let steps = pointer.parts().iter().map(|part| PathStep::Name(part.clone())).collect();
+    FieldPath(steps)
 }

@@ -7,14 +7,18 @@
 
 use std::{borrow::Cow, fmt};
 
-use jiff::Timestamp;
-use prost::{Message as _, encoding::WireType};
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use prost::encoding::WireType;
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 use super::{DecodeError, containers::document, scalar::Scalar, writer::Writer};
 use crate::schema::{
     FieldPath,
     check::MAX_DEPTH,
+    format,
     path::Step,
     plan::{FieldPlan, FieldShape, Form, Kind, MessageId, MessagePlan, Plans},
 };
@@ -229,6 +233,10 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if let Some(reading) = self.field.reading {
+            let json = Box::<RawValue>::deserialize(deserializer)?;
+            return self.writer.read(self.field, self.tagged, reading, json.get());
+        }
         let Kind::Message(id) = self.field.kind else { return deserializer.deserialize_any(self) };
         self.writer.key(self.field, WireType::LengthDelimited);
         let start = self.writer.begin();
@@ -355,19 +363,10 @@ impl Visitor<'_> for TimestampVisitor<'_, '_> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         let unfit = || E::custom("found a string that is none, expected a time as RFC 3339, such as \"2026-04-05T10:30:00Z\"");
-        let time: Timestamp = text.parse().map_err(|_| unfit())?;
-        // Protobuf counts nanoseconds forward also before 1970, and ends with the year 9999.
-        let nanos = time.as_nanosecond();
+        let nanos = format::rfc3339(text).ok_or_else(unfit)?;
+        // Protobuf counts nanoseconds forward also before 1970.
         let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).map_err(|_| unfit())?;
-        if !(FIRST_SECOND..=LAST_SECOND).contains(&seconds) {
-            return Err(unfit());
-        }
         let nanos = i32::try_from(nanos.rem_euclid(1_000_000_000)).map_err(|_| unfit())?;
-        prost_types::Timestamp { seconds, nanos }.encode(&mut self.writer.out).map_err(E::custom)
+        self.writer.parts(seconds, nanos)
     }
 }
-
-/// 0001-01-01T00:00:00Z.
-const FIRST_SECOND: i64 = -62_135_596_800;
-/// 9999-12-31T23:59:59Z.
-const LAST_SECOND: i64 = 253_402_300_799;

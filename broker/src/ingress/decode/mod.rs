@@ -15,13 +15,17 @@
 //! | `containers` | reading a document for what is in its objects and arrays |
 //! | `select` | the values at JSON pointers, in one pass |
 //! | `duplicates` | whether a key occurs twice in an object of a document |
+//! | `expression` | values that are computed |
+//! | `origin` | where the fields of a message came from |
 //! | `mapping` | an event type's declared mapping: by name, by pointer, constants |
 
 mod containers;
 mod duplicates;
 mod error;
+mod expression;
 mod json;
 mod mapping;
+mod origin;
 mod scalar;
 mod select;
 #[cfg(test)]
@@ -31,4 +35,5 @@ mod writer;
 pub use duplicates::duplicate_key;
 pub use error::DecodeError;
 pub use mapping::{Decoded, FieldConfig, FieldRule, Mapping, MappingProblem};
+pub use origin::Origin;
 pub use select::{Pointer, PointerError, Selected, Selector, Slot};

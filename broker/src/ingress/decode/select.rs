@@ -26,6 +26,11 @@ pub struct Pointer(Vec<String>);
 pub struct PointerError(String);
 
 impl Pointer {
+    /// Made of keys and indexes, from the outermost.
+    pub(super) fn of(parts: impl Iterator<Item = String>) -> Self {
+        Self(parts.collect())
+    }
+
     /// The keys and indexes, from the outermost.
     pub(super) fn parts(&self) -> &[String] {
         &self.0
@@ -90,6 +95,11 @@ impl Selector {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots == 0
+    }
+
+    /// How many pointers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots
     }
 
     /// The slot of a pointer that was added.

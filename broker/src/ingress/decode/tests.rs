@@ -303,6 +303,50 @@ fn fields_come_from_where_the_mapping_says_and_not_by_name() {
 }
 
 #[test]
+fn fields_are_read_in_their_format_wherever_they_stand() {
+    let compile = |fields: Value| {
+        let mut selector = Selector::default();
+        let fields = serde_json::from_value(fields).unwrap();
+        let mapping = Mapping::compile(&SCHEMAS, "test.v1.All", None, &fields, &BTreeMap::new(), &mut selector).unwrap();
+        (mapping, selector)
+    };
+    let all = |(mapping, selector): &(Mapping, Selector), json: &str| {
+        let decoded = mapping.decode(json, &selector.select(json).unwrap()).map_err(|error| (error.pointer(), error.to_string()))?;
+        let descriptor = SCHEMAS.pool().get_message_by_name("test.v1.All").unwrap();
+        Ok::<_, (String, String)>(serde_json::to_value(DynamicMessage::decode(descriptor, decoded.bytes).unwrap()).unwrap())
+    };
+    let mapping = compile(json!({
+        "at": { "format": "unix" }, "children.at": { "format": "unix_ms" }, "child.took": { "format": "iso8601" },
+        "took": { "at": "/meta/took", "format": "seconds", "default": "3s" }, "a_string": { "at": "/meta/id", "format": "text" },
+        "strings": { "format": "text" }, "an_int64": { "at": "/meta/when", "format": "rfc3339", "unit": "seconds" },
+        "maybe_int": { "cel": "payload.meta.id % 100" }, "maybe_string": { "cel": "payload.meta.who + '!'", "default": "nobody" },
+    }));
+    let json = r#"{"at":"1355517523.000005","children":[{"at":1775385000250},{"at":null}],"child":{"took":"PT5M","at":"2026-04-05T10:30:00Z"},
+        "strings":["a",7,true],"meta":{"took":1.5,"id":820982911946154508,"when":"2026-04-05T10:30:00Z"}}"#;
+    let expected = json!({
+        "at": "2012-12-14T20:38:43.000005Z", "children": [{ "at": "2026-04-05T10:30:00.250Z" }, {}],
+        "child": { "took": "300s", "at": "2026-04-05T10:30:00Z" }, "took": "1.500s", "aString": "820982911946154508",
+        "strings": ["a", "7", "true"], "anInt64": "1775385000", "maybeInt": 8, "maybeString": "nobody",
+    });
+    assert_eq!(all(&mapping, json).unwrap(), expected);
+    assert_eq!(all(&mapping, r#"{"meta":{"id":1}}"#).unwrap()["took"], "3s");
+    for (json, path, problem) in [
+        (r#"{"at":"yesterday"}"#, "/at", "expected seconds since 1970"),
+        (r#"{"children":[{},{"at":"2026-04-05"}]}"#, "/children/1/at", "expected milliseconds since 1970"),
+        (r#"{"meta":{"took":"1h","id":1}}"#, "/meta/took", "expected seconds, such as 90"),
+        (r#"{"meta":{"id":[]}}"#, "/meta/id", "expected a string, a number, true or false"),
+        (r#"{"strings":["a",{}]}"#, "/strings/1", "expected a string"),
+        (r#"{"meta":{"who":"w"}}"#, "/meta/id", "maybe_int is computed from this, which is missing"),
+        (r#"{"meta":{"id":"x"}}"#, "/meta/id", "of sorts that do not go together"),
+    ] {
+        let (found, said) = all(&mapping, json).unwrap_err();
+        assert!(found == path && said.contains(problem), "{json}: {found}: {said}");
+    }
+    let json = r#"{"at":1,"at":2,"meta":{"id":1}}"#;
+    assert_eq!(all(&mapping, json).unwrap()["at"], "1970-01-01T00:00:02Z", "also when a key occurs twice");
+}
+
+#[test]
 fn a_mapping_that_cannot_work_is_refused_by_name() {
     let problems = |message: &str, fields: Value, constants: Value| {
         let (fields, constants) = (serde_json::from_value(fields).unwrap(), serde_json::from_value(constants).unwrap());
@@ -311,7 +355,9 @@ fn a_mapping_that_cannot_work_is_refused_by_name() {
     };
     let found = problems(
         "test.v1.Needs",
-        json!({ "ident": "/id", "id.x": "/id", "tags.0": "/t", "number": "id", "color": { "at": "/c", "values": { "a": "PINK" } } }),
+        json!({ "ident": "/id", "id.x": "/id", "tags.0": "/t", "number": "id", "color": { "at": "/c", "values": { "a": "PINK" } },
+                "tags": { "default": ["x"] }, "inner.name": { "at": "/a", "cel": "payload.b" }, "inner.note": { "at": "/a", "unit": "seconds" },
+                "inner": { "cel": "1 +" } }),
         json!({ "number": "many", "inner.nam": "x" }),
     );
     for expected in [
@@ -321,6 +367,10 @@ fn a_mapping_that_cannot_work_is_refused_by_name() {
         "fields.tags.0: \"tags\" of test.v1.Needs is not a single message",
         "fields.number: \"id\" is not a JSON pointer",
         "fields.color: \"PINK\" does not fit",
+        "fields.tags: does not say where its value is",
+        "fields.inner.name: has at and cel, of which only one can be",
+        "fields.inner.note: has a unit without a format",
+        "fields.inner: is no expression",
         "constants.number: \"many\" does not fit",
         "constants.inner.nam: test.v1.Inner has no field \"nam\"; it has name, note",
     ] {

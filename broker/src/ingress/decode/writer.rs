@@ -13,6 +13,7 @@ use serde::de::{Deserializer, Error};
 use super::scalar::{self, Scalar};
 use crate::schema::{
     FieldPath,
+    format::{Read, Reading},
     path::Step,
     plan::{FieldPlan, FieldShape, MessagePlan, Plans},
 };
@@ -69,6 +70,29 @@ impl<'p> Writer<'p> {
             Err(unfit) => return Err(E::custom(format_args!("found {}, expected {}", unfit.0, field.kind.expected()))),
         }
         Ok(())
+    }
+
+    /// A value in a format of its own.
+    pub(super) fn read<E: Error>(&mut self, field: &FieldPlan, tagged: bool, reading: Reading, json: &str) -> Result<(), E> {
+        match reading.read(json) {
+            Some(Read::Text(text)) => self.scalar(field, tagged, Scalar::Text(&text)),
+            Some(Read::Integer(number)) => self.scalar(field, tagged, Scalar::Signed(number)),
+            Some(Read::Parts { seconds, nanos }) => {
+                if tagged {
+                    self.key(field, WireType::LengthDelimited);
+                }
+                let start = self.begin();
+                self.parts(seconds, nanos)?;
+                self.end(start);
+                Ok(())
+            }
+            None => Err(E::custom(format_args!("expected {}", reading.expected()))),
+        }
+    }
+
+    /// The fields of a `Timestamp` or a `Duration`, which are alike.
+    pub(super) fn parts<E: Error>(&mut self, seconds: i64, nanos: i32) -> Result<(), E> {
+        prost_types::Timestamp { seconds, nanos }.encode(&mut self.out).map_err(E::custom)
     }
 
     /// What prost-reflect knows better.

@@ -4,8 +4,8 @@
 
 /// A payload that an outside system sends.
 macro_rules! payload {
-    ($name:literal) => {
-        include_str!(concat!("../../../../tests/payloads/", $name, ".json"))
+    ($($name:literal)+) => {
+        include_str!(concat!("../../../../tests/payloads/", $($name,)+ ".json"))
     };
 }
 
@@ -17,10 +17,12 @@ mod cloudevents;
 mod coding;
 mod configured;
 mod handshakes;
+mod hostile;
 mod identity;
 mod keys;
 mod providers;
 mod quarantine;
+mod shipped;
 mod typing;
 
 use std::{

@@ -17,7 +17,7 @@ use crate::{
     config::Span,
     ingress::{
         template::{Part, Template},
-        typing::TypeConfig,
+        typing::{About, TypeConfig},
         words::{Word, word_or_table},
     },
 };
@@ -116,6 +116,15 @@ pub struct Scheme {
     /// Message types by the provider's event types. A source's own come on top.
     #[serde(default)]
     pub types: BTreeMap<String, TypeConfig>,
+    /// What its events are about, unless a type or the source says otherwise; likewise those that follow.
+    #[serde(default)]
+    pub subject: Option<Template>,
+    /// The key within which the order of its events matters.
+    #[serde(default)]
+    pub ordering_key: Option<Template>,
+    /// The story that its events belong to.
+    #[serde(default)]
+    pub correlation_id: Option<Template>,
     /// What else is known of the provider.
     #[serde(default)]
     pub facts: Facts,
@@ -356,6 +365,11 @@ impl Scheme {
     #[must_use]
     pub fn asks_for_a_token(&self) -> bool {
         self.handshakes.iter().any(|rule| rule.token.is_some())
+    }
+
+    /// What its events are about.
+    pub(crate) fn about(&self) -> About {
+        About { subject: self.subject.clone(), ordering_key: self.ordering_key.clone(), correlation_id: self.correlation_id.clone() }
     }
 
     /// How signatures are made, if with a private key.

@@ -60,15 +60,25 @@ fn every_provider_is_sound_and_has_a_vector() {
 /// What keeps `docs/providers.md` true.
 #[test]
 fn the_page_of_providers_says_what_the_table_says() {
+    says_what_the_table_says("providers.md", page::render);
+}
+
+/// What keeps `docs/typing.md` true.
+#[test]
+fn the_page_of_types_says_what_the_table_says() {
+    says_what_the_table_says("typing.md", page::render_types);
+}
+
+fn says_what_the_table_says(name: &str, render: fn(&str, &BTreeMap<String, Scheme>) -> String) {
     let table: BTreeMap<String, Scheme> = toml::from_str(include_str!("../providers.toml")).unwrap();
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/providers.md");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     let written = std::fs::read_to_string(&path).unwrap();
-    let page = page::render(&written, &table);
+    let page = render(&written, &table);
     if std::env::var_os("WAYPOST_WRITE_DOCS").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap();
-    assert!(written == page, "docs/providers.md is not what providers.toml says; its first lines say how to write it anew");
+    assert!(written == page, "docs/{name} is not what providers.toml says; the page says how to write it anew");
 }
 
 #[test]

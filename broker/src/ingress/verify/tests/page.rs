@@ -1,9 +1,12 @@
-//! `docs/providers.md`: what the table says, for people.
+//! `docs/providers.md` and the end of `docs/typing.md`: what the table says, for people.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{Algorithm, Covers};
-use crate::ingress::verify::{Checked, Scheme};
+use crate::ingress::{
+    Template, TypeConfig,
+    verify::{Checked, Scheme},
+};
 
 /// What stands before the table, in the page itself: it is written by hand.
 const TABLE: &str = "\
@@ -87,4 +90,33 @@ fn remarks(scheme: &Scheme) -> String {
     let retries = if facts.retries.is_empty() { String::new() } else { format!("retries: {}", facts.retries) };
     let parts: Vec<String> = [waits, retries, facts.note.clone()].into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("; ")
+}
+
+/// What stands before the types, in the page itself.
+const TYPES: &str = "\
+| provider | its types | become | about | in order by | story |
+|---|---|---|---|---|---|
+";
+
+/// What `docs/typing.md` should be, from what it is.
+pub(super) fn render_types(written: &str, table: &BTreeMap<String, Scheme>) -> String {
+    let by_hand = written.split(TYPES.lines().next().unwrap_or_default()).next().unwrap_or_default();
+    let mut page = format!("{by_hand}{TYPES}");
+    for scheme in table.values().filter(|scheme| !scheme.types.is_empty()) {
+        for (name, TypeConfig(entry)) in &scheme.types {
+            let about = |own: &Option<Template>, shared: &Option<Template>| {
+                own.as_ref().or(shared.as_ref()).map(|template| format!("`{template}`")).unwrap_or_default()
+            };
+            let cells = [
+                scheme.facts.title.clone(),
+                format!("`{name}`"),
+                format!("`{}`", entry.message),
+                about(&entry.subject, &scheme.subject),
+                about(&entry.ordering_key, &scheme.ordering_key),
+                about(&entry.correlation_id, &scheme.correlation_id),
+            ];
+            let _ = writeln!(page, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
+        }
+    }
+    page
 }

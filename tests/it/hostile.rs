@@ -342,6 +342,19 @@ async fn trickle(edge: &str, head: &str, then: u8) -> String {
     String::from_utf8(answer).unwrap()
 }
 
+/// Both HTTP/1.1 and HTTP/2 are spoken there, and told apart by what comes first.
+#[tokio::test]
+async fn who_begins_to_say_which_http_it_speaks_and_goes_silent_is_cut_by_the_agents_listener() {
+    let stand = Stand::with("agents.keepalive_interval = '200ms'\nagents.keepalive_timeout = '200ms'");
+    for begun in [&b"P"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+        let mut stream = TcpStream::connect(stand.broker.agents.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        let _ = soon("the end of the connection", stream.read_to_end(&mut rest)).await;
+    }
+}
+
 #[tokio::test]
 async fn who_sends_a_byte_now_and_then_is_cut_in_the_head_and_in_the_body() {
     let stand = Stand::with("edge.header_timeout = '500ms'");

@@ -134,3 +134,90 @@ impl Renew for RenewedSecrets {
         Err(wrong.join("; "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::fs;
+
+    use super::*;
+    use crate::config::parse;
+
+    const SOURCES: &str = "
+[sources.hex]
+scheme = { signature = { header = 'X-Sig' }, key = 'hex' }
+secrets = ['file:shared']
+[sources.text]
+scheme = 'hmac'
+secrets = ['file:shared', 'file:own']
+[sources.other]
+scheme = 'hmac'
+secrets = ['file:own']
+";
+
+    /// Sources in a folder, and what keeps their secrets.
+    fn renewed() -> (tempfile::TempDir, LiveSources, RenewedSecrets) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("shared"), "00ff").unwrap();
+        fs::write(folder.path().join("own"), "one").unwrap();
+        let mut setup = parse(SOURCES, &folder.path().join("waypost.toml")).unwrap();
+        let live = LiveSources::new(std::mem::take(&mut setup.sources));
+        let secrets = RenewedSecrets::new(&setup, Arc::new(setup.schemas.clone()), live.clone());
+        (folder, live, secrets)
+    }
+
+    /// Which of them are other ones now.
+    fn changed(before: &Sources, live: &LiveSources) -> Vec<String> {
+        let now = live.current();
+        let is_new = |source: &&Arc<Source>| !Arc::ptr_eq(source, before.get(&source.name).unwrap());
+        now.iter().filter(is_new).map(|source| source.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_new_secret_is_in_force_for_all_that_refer_to_it_and_for_nobody_else() {
+        let (folder, live, secrets) = renewed();
+        let before = live.current();
+        assert_eq!((secrets.renew(), changed(&before, &live)), (Ok(None), vec![]), "nothing is new");
+        fs::write(folder.path().join("own"), "two").unwrap();
+        let told = secrets.renew().unwrap().unwrap();
+        assert!(told.contains("of other, text have changed"), "{told}");
+        assert_eq!(changed(&before, &live), ["other", "text"]);
+        assert!(Arc::ptr_eq(&before.get("text").unwrap().counters, &live.current().get("text").unwrap().counters), "it goes on counting");
+        assert_eq!(secrets.renew(), Ok(None), "once");
+    }
+
+    #[test]
+    fn a_secret_that_one_of_its_sources_cannot_use_changes_nothing() {
+        let (folder, live, secrets) = renewed();
+        let before = live.current();
+        fs::write(folder.path().join("shared"), "no hexadecimal").unwrap();
+        fs::write(folder.path().join("own"), "two").unwrap();
+        let told = secrets.renew().unwrap_err();
+        assert!(told.contains("file:shared has changed, and cannot be used: sources.hex.secrets: number 1 is not hexadecimal"), "{told}");
+        assert!(!told.contains("no hexadecimal"), "{told}");
+        assert_eq!(changed(&before, &live), ["other", "text"], "what else is new is in force");
+        assert_eq!(secrets.renew().unwrap_err(), told, "the same, so that it is told once");
+        fs::write(folder.path().join("shared"), "11ee").unwrap();
+        assert!(secrets.renew().unwrap().is_some());
+        assert_eq!(changed(&before, &live), ["hex", "other", "text"]);
+    }
+
+    #[test]
+    fn what_was_read_with_a_new_configuration_is_what_is_held_from_then_on() {
+        let (folder, live, secrets) = renewed();
+        let mut setup = parse(&SOURCES.replace("'file:own'", "'file:next'"), &folder.path().join("waypost.toml"));
+        assert!(setup.is_err(), "there is no such file yet");
+        fs::write(folder.path().join("next"), "three").unwrap();
+        setup = parse(&SOURCES.replace("'file:own'", "'file:next'"), &folder.path().join("waypost.toml"));
+        let mut setup = setup.unwrap();
+        let sources = std::mem::take(&mut setup.sources);
+        secrets.replace(&setup, sources);
+        fs::remove_file(folder.path().join("own")).unwrap();
+        assert_eq!(secrets.renew(), Ok(None), "nobody refers to it any more");
+        let before = live.current();
+        fs::write(folder.path().join("next"), "four").unwrap();
+        assert!(secrets.renew().unwrap().is_some());
+        assert_eq!(changed(&before, &live), ["other", "text"]);
+    }
+}

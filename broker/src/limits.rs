@@ -33,7 +33,7 @@ pub const DELIVERIES_TARGET_BYTES: usize = 256 * 1024;
 pub const HTTP2_MAX_FRAME_BYTES: u32 = 1024 * 1024;
 /// Webhooks of one HTTP/2 connection that are worked on at a time.
 pub const EDGE_MAX_STREAMS: u32 = 128;
-/// The most bytes of the head of a webhook in HTTP/2.
+/// The most bytes of the head of a webhook. In HTTP/1.1 what is read at once may be as much again before it is seen.
 pub const EDGE_MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// How long a browser may remember that an origin is allowed, in seconds: no browser heeds more than two hours.
 pub const PREFLIGHT_SECONDS: u32 = 7_200;

@@ -55,6 +55,7 @@ async fn each_bad_request_has_its_own_answer_and_the_edge_lives_on() {
     let unsigned = b"POST /agent/logistics-anomaly-webhook HTTP/1.1\r\nhost: w\r\nconnection: close\r\ncontent-type: application/json\r\n\
                      content-length: 2\r\n\r\n{}";
     let huge_header = format!("POST {PATH} HTTP/1.1\r\nhost: w\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    let large_head = format!("POST {PATH} HTTP/1.1\r\nhost: w\r\nx: {}\r\n\r\n", "y".repeat(300_000));
     let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
         ("malformed JSON", request("POST", PATH, json, b"{\"shipment_id\":"), 202, "\"quarantined\""),
         ("malformed UTF-8", request("POST", PATH, json, b"{\"shipment_id\":\"\xff\"}"), 202, "\"quarantined\""),
@@ -73,6 +74,7 @@ async fn each_bad_request_has_its_own_answer_and_the_edge_lives_on() {
         ("wrong method", request("PUT", PATH, json, b"{}"), 405, "allow: POST"),
         ("no signature", unsigned.to_vec(), 401, "signature"),
         ("no HTTP at all", b"\x16\x03\x01\x02\x00\x01\x00".to_vec(), 400, ""),
+        ("a head beyond its limit", large_head.into_bytes(), 431, ""),
         ("a huge header", huge_header.into_bytes(), 431, ""),
     ];
     for (what, bytes, status, says) in cases {

@@ -215,7 +215,9 @@ fn builder(protocol: &Protocol, version: Version) -> auto::Builder<TokioExecutor
     let mut builder = auto::Builder::new(TokioExecutor::new());
     match protocol {
         Protocol::Webhooks { header_timeout } => {
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(*header_timeout).half_close(false);
+            // hyper's own bound is six times that: a flood of heads would take it for each connection.
+            let most = usize::try_from(limits::EDGE_MAX_HEAD_BYTES).unwrap_or(usize::MAX);
+            builder.http1().timer(TokioTimer::new()).header_read_timeout(*header_timeout).half_close(false).max_buf_size(most);
             // Who is silent in the middle of a head cannot answer a ping either.
             builder
                 .http2()

@@ -214,8 +214,14 @@ type Checked = (Program, Vec<Vec<Step>>, Option<Gives>);
 
 fn checked(source: &str) -> Result<Checked, String> {
     let program = ENV.compile(source).map_err(|errors| {
-        let first = errors.to_string();
-        format!("is no expression: {}", first.lines().next().unwrap_or_default())
+        let text = errors.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        // The library names its input like a file; an expression stands in one line.
+        let place = first.strip_prefix("ERROR: <input>:1:").and_then(|rest| rest.split_once(": "));
+        match place {
+            Some((column, problem)) => format!("is no expression, at character {column}: {problem}"),
+            None => format!("is no expression: {first}"),
+        }
     })?;
     let mut walk = Walk { paths: Vec::new() };
     let gives = walk.part(&program.expression().expr, 0)?;
@@ -439,7 +445,7 @@ mod tests {
     #[test]
     fn what_is_no_expression_or_may_not_be_one_is_refused_at_start() {
         for (expression, kind, problem) in [
-            ("payload.a +", Kind::Int64, "is no expression"),
+            ("payload.a +", Kind::Int64, "is no expression, at character 12: "),
             ("order.id", Kind::Int64, "uses order, which there is not; a value of the webhook is payload.order"),
             ("payload", Kind::Int64, "uses the whole payload"),
             ("size(payload)", Kind::Int64, "uses the whole payload"),

@@ -287,7 +287,9 @@ proptest! {
             prop_assert!(length <= bound(text.len(), rules), "{length} bytes of {}", text.len());
             // What is translated is another text, and shall be.
             let translated = |origin: &Origin| {
-                let rule = table.fields.get(&origin.field).map(|FieldConfig(rule)| rule);
+                // A rule for `items.price` is for `items[0].price`.
+                let path: String = origin.field.split('[').map(|part| part.split_once(']').map_or(part, |(_, after)| after)).collect();
+                let rule = table.fields.get(&path).map(|FieldConfig(rule)| rule);
                 rule.is_some_and(|rule| rule.format.is_some() || !rule.values.is_empty())
             };
             let origins: Vec<Origin> = typing.origins(&event, &text, &selected).into_iter().filter(|origin| !translated(origin)).collect();

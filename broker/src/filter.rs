@@ -176,8 +176,8 @@ mod tests {
     fn an_empty_filter_wants_everything_but_the_brokers_own() {
         let filter = Filter::compile(&v1::Filter::default()).unwrap();
         assert!(filter.matches(&of_type("a.b")));
-        assert!(!filter.matches(&of_type("waypost.store.pressure")));
-        assert!(Filter::compile(&types(&["waypost.*"])).unwrap().matches(&of_type("waypost.store.pressure")));
+        assert!(!filter.matches(&of_type("waypost.storage.low")));
+        assert!(Filter::compile(&types(&["waypost.*"])).unwrap().matches(&of_type("waypost.storage.low")));
     }
 
     #[test]

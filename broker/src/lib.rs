@@ -19,6 +19,7 @@
 //! | [`access`] | who may do what, and who did what |
 //! | [`renewal`] | what is read again while the broker runs |
 //! | [`config`] | what an operator may set |
+//! | [`system`] | the broker's own events |
 //! | [`envelope`] | an event as it is stored: checked, completed, encoded once |
 //! | [`metrics`] | what is counted and timed |
 //! | [`trace`] | what happened to one event, as OpenTelemetry spans |
@@ -50,6 +51,7 @@ pub mod retention;
 pub mod schema;
 pub mod server;
 pub mod spec;
+pub mod system;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -211,3 +211,19 @@ pub const SPAN_FLUSH: Duration = Duration::from_secs(2);
 pub const SPAN_TROUBLE: Duration = Duration::from_secs(60);
 /// Spans a second of requests that were refused: anybody can make those, and they must not crowd out the others.
 pub const REFUSED_SPANS_PER_SECOND: u32 = 10;
+/// From how many webhooks, and after how long, it is learned how long a source may be quiet.
+pub const LEARNED_FROM: u64 = 20;
+/// See [`LEARNED_FROM`].
+pub const LEARNED_AFTER: Span = Span::from_millis(86_400_000);
+/// The shortest silence of a source that is told, unless it is configured.
+pub const LEARNED_SILENCE_AT_LEAST: Span = Span::from_millis(3_600_000);
+/// How often what was heard of a source is kept, if it is not needed at once.
+pub const HEARD_KEPT_EVERY: Span = Span::from_millis(600_000);
+/// How many requests of a source that cannot be verified are told of as a burst.
+pub const BURST_OF_REFUSALS: u64 = 10;
+/// And within how long.
+pub const BURST_WINDOW: Span = Span::from_millis(300_000);
+/// The most bodies whose first delivery is remembered, to recognise that they come again under another id: some megabytes.
+pub const MAX_REMEMBERED_BODIES: usize = 100_000;
+/// How much of the newest part of the log is read for them at a start.
+pub const RECALLED_BYTES: u64 = 64 << 20;

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use prost::Message;
 use waypost_proto::{
     full_name,
-    v1::{ErrorReason, JsonPayload, Lineage},
+    v1::{ErrorReason, Lineage},
     wire,
 };
 use waypost_store::{
@@ -31,12 +31,10 @@ use crate::{
     limits,
     metrics::PublishMetrics,
     schema::Schemas,
+    system::{Notice, SYSTEM_PREFIX, Topic},
     token::TokenKey,
     trace::{Emission, Incoming, Tracer, ids},
 };
-
-/// Who speaks in the broker's own events.
-pub const SYSTEM_SOURCE: &str = "waypost.broker";
 
 /// What publishers may do.
 #[derive(Clone, Debug)]
@@ -75,6 +73,13 @@ impl Cause {
     #[must_use]
     pub fn within(self, span: u64) -> Self {
         Self { trace: self.trace.map(|trace| trace.with_span(span)), ..self }
+    }
+
+    /// The place in the story of what it led to.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        let hops = self.hops.saturating_add(u32::from(!defect::is_on(Defect::HopsNotCounted)));
+        Lineage { correlation_id: self.correlation_id.clone(), causation_id: self.id.clone(), hops }
     }
 
     /// The id of the event.
@@ -226,7 +231,8 @@ impl Publisher {
         if let Err(fault) = &sealed
             && fault.reason == ErrorReason::TooManyHops
         {
-            self.tell("waypost.event.too_many_hops", "", &serde_json::json!({ "message": fault.message })).await;
+            let facts = serde_json::json!({ "message": fault.message });
+            self.tell(&Notice { topic: Topic::TooManyHops, subject: "".into(), facts }).await;
         }
         prepared.push(sealed);
     }
@@ -297,16 +303,12 @@ impl Publisher {
     /// # Errors
     /// What is wrong with it, with fields as paths from the item.
     pub fn seal(&self, mut event: wire::Event, cause: Option<&Cause>, room: &mut BytesMut) -> Result<NewEvent, Fault> {
-        if event.source.starts_with("waypost.") || self.rules.load().reserved_sources.contains(&event.source) {
+        if event.source.starts_with(SYSTEM_PREFIX) || self.rules.load().reserved_sources.contains(&event.source) {
             let text = format!("{:?} is a configured webhook source or the broker's own; publish under a name of your own", event.source);
             return Err(Fault::fields(ErrorReason::SourceReserved, vec![Violation::new("event.source", text)]));
         }
         self.check_data(&event)?;
         self.trace(&mut event, cause)?;
-        self.seal_checked(event, room)
-    }
-
-    fn seal_checked(&self, event: wire::Event, room: &mut BytesMut) -> Result<NewEvent, Fault> {
         let window = if defect::is_on(Defect::NoWindow) { 0 } else { self.rules.load().dedup_window };
         let identity = Identity { fingerprint: None, window };
         seal(event, b"", identity, self.clock.now(), &self.entropy, room).map_err(|wrong| {
@@ -340,11 +342,7 @@ impl Publisher {
                     return Err(Fault::invalid(field, format!("is {given:?}, but the named cause makes it {expected:?}; leave it empty")));
                 }
             }
-            event.lineage = Some(Lineage {
-                correlation_id: cause.correlation_id.clone(),
-                causation_id: cause.id.clone(),
-                hops: cause.hops.saturating_add(u32::from(!defect::is_on(Defect::HopsNotCounted))),
-            });
+            event.lineage = Some(cause.lineage());
         }
         let hops = event.lineage.as_ref().map_or(0, |lineage| lineage.hops);
         let max_hops = self.rules.load().max_hops;
@@ -381,25 +379,25 @@ impl Publisher {
     }
 
     /// Publishes one of the broker's own events, and answers whether it is durable. What cannot be told is logged: the broker does not fail for it.
-    pub async fn tell(&self, event_type: &str, subject: &str, facts: &serde_json::Value) -> bool {
-        let json = Message::encode_to_vec(&JsonPayload { json: facts.to_string().into() });
-        let data = wire::Any { type_url: <JsonPayload as prost::Name>::type_url(), value: json.into() };
-        let event = wire::Event {
-            source: SYSTEM_SOURCE.to_owned(),
-            r#type: event_type.to_owned(),
-            subject: subject.to_owned(),
-            data: Some(data),
-            ..wire::Event::default()
+    pub async fn tell(&self, notice: &Notice) -> bool {
+        let now = self.clock.now();
+        let told = match notice.seal(None, now, &self.entropy) {
+            Ok(event) => self.store.append(now, vec![event]).await.map(drop).map_err(|error| error.to_string()),
+            Err(invalid) => Err(invalid.to_string()),
         };
-        let told = match self.seal_checked(event, &mut BytesMut::new()) {
-            Ok(event) => self.store.append(self.clock.now(), vec![event]).await.map(drop).map_err(Fault::from),
-            Err(fault) => Err(fault),
-        };
+        let (event_type, subject, facts) = (notice.topic.event_type(), &*notice.subject, &notice.facts);
         match &told {
             Ok(()) => tracing::info!(event_type, subject, %facts, "system event"),
-            Err(fault) => tracing::warn!(event_type, subject, %facts, %fault, "a system event could not be published"),
+            Err(error) => tracing::warn!(event_type, subject, %facts, error, "a system event could not be published"),
         }
         told.is_ok()
+    }
+
+    /// One of the broker's own events, to be stored in a step with what it is about.
+    #[must_use]
+    pub fn seal_notice(&self, notice: &Notice, about: Option<&StoredEvent>, now: Micros) -> Option<NewEvent> {
+        let about = about.and_then(|event| Cause::of(event).ok());
+        notice.seal(about.as_ref(), now, &self.entropy).ok()
     }
 }
 

@@ -28,6 +28,7 @@ mod stand;
 mod store;
 mod stripe;
 mod sweep;
+mod system_events;
 mod tls;
 mod tokens;
 mod traces;

@@ -96,7 +96,7 @@ impl Ledger {
         let facts: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
         let subject = decoded.subject;
         match decoded.r#type.as_str() {
-            "waypost.store.pressure" => {
+            "waypost.storage.low" => {
                 self.hit(Seen::PressureTold);
                 let pinning = facts["pinned_by"].as_str();
                 let exists = pinning.is_none_or(|name| self.interests.values().any(|interest| interest.name == name));

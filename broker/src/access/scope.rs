@@ -284,8 +284,8 @@ mod tests {
     #[test]
     fn the_brokers_own_events_must_be_named() {
         let (any, own) = (types("read"), types("read type=waypost.*"));
-        assert!(any.fit_type("a.b") && !any.fit_type("waypost.store.pressure") && !any.cover_types("waypost."));
-        assert!(own.fit_type("waypost.store.pressure") && own.cover_types("waypost.") && !own.fit_type("a.b"));
-        assert!(!types("read type=*").fit_type("waypost.store.pressure"));
+        assert!(any.fit_type("a.b") && !any.fit_type("waypost.storage.low") && !any.cover_types("waypost."));
+        assert!(own.fit_type("waypost.storage.low") && own.cover_types("waypost.") && !own.fit_type("a.b"));
+        assert!(!types("read type=*").fit_type("waypost.storage.low"));
     }
 }

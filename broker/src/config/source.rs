@@ -13,7 +13,8 @@ use serde::Deserialize;
 use super::{AdmissionConfig, EdgeConfig, Findings, Secret, SecretRef, Secrets, Size, Span};
 use crate::{
     ingress::{
-        About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, Source, Template, TypeConfig, TypeTable, Typing,
+        About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, OnReplay, SilentAfter, Source, Template,
+        TypeConfig, TypeTable, Typing,
         decode::Selector,
         verify::{Expected, Form, Scheme, SchemeConfig, Verifier},
     },
@@ -79,12 +80,19 @@ pub struct SourceConfig {
     /// Who may post to it, how often, and how many requests at a time.
     #[serde(default)]
     pub limits: AdmissionConfig,
+    /// What becomes of a signed body that comes again under another delivery id, where nothing signs the id: `flag` (the default), `refuse` or
+    /// `allow`.
+    #[serde(default)]
+    pub replays: Option<OnReplay>,
     /// What becomes of a verified webhook that does not fit its type. Default: `quarantine`, and `refuse` with `verify = "none"`.
     #[serde(default)]
     pub on_undecodable: Option<OnUndecodable>,
     /// Whether the body is kept beside the typed event, so that it can be typed again. Default: true.
     #[serde(default = "yes")]
     pub keep_raw: bool,
+    /// After how long without a verified webhook a system event tells that it is silent: a time, `learned` (the default), or `never`.
+    #[serde(default)]
+    pub silent_after: SilentAfter,
 }
 
 fn yes() -> bool {
@@ -155,6 +163,7 @@ impl SourceConfig {
         let rules = self.rules(context.schemas);
         let verifier = self.verifier(context.secrets, &mut wrong);
         let identity = self.identity(&rules, context.dedup_window, &mut selector, &mut wrong);
+        let on_replay = self.on_replay(&rules, &mut wrong);
         let greetings = self.greetings(&rules, context.secrets, &mut wrong);
         let typing = Typing::compile(name, rules.event_type, &rules.types, &rules.about, context.schemas, &mut selector);
         let typing = typing.map_err(|found| found.into_iter().for_each(|found| wrong(&found.key, found.problem))).ok();
@@ -182,6 +191,8 @@ impl SourceConfig {
             body_timeout: context.edge.body_timeout.get(),
             refuses_undecodable: refuses || self.on_undecodable == Some(OnUndecodable::Refuse),
             keeps_raw: self.keep_raw,
+            silent_after: self.silent_after,
+            on_replay,
         })
     }
 
@@ -290,6 +301,23 @@ impl SourceConfig {
             wrong("pairing", "has no effect: the provider gives its secret in its console, not in a webhook".to_owned());
         }
         Greetings::new(&scheme.handshakes, token, self.pairing)
+    }
+
+    /// `None` where it need not be looked for.
+    fn on_replay(&self, rules: &Rules<'_>, wrong: &mut impl FnMut(&str, String)) -> Option<OnReplay> {
+        let scheme = rules.scheme.filter(|_| self.verify == Verify::Signature);
+        let id = match (&self.identity, scheme) {
+            (None | Some(IdentityConfig::DeliveryId), Some(scheme)) => scheme.delivery_id.as_ref(),
+            (Some(IdentityConfig::Rule(IdentityTable::DeliveryId(template) | IdentityTable::Template(template))), _) => Some(template),
+            _ => None,
+        };
+        let is_open = scheme.zip(id).is_some_and(|(scheme, id)| scheme.leaves_open(id));
+        if self.replays.is_some() && !is_open {
+            let problem =
+                "has no effect: a signed body cannot come again under another id here, since the id is signed, or is made of the body";
+            wrong("replays", problem.to_owned());
+        }
+        Some(self.replays.unwrap_or_default()).filter(|action| is_open && *action != OnReplay::Allow)
     }
 
     fn identity(&self, rules: &Rules<'_>, window: Span, selector: &mut Selector, wrong: &mut impl FnMut(&str, String)) -> Option<Identity> {

@@ -3,19 +3,24 @@
 //! Constraints:
 //! - One write is under way at a time, so that what is read to build it cannot change before it is written.
 //! - Before anything is written an error is a refusal; after that the store says whether it is unknown.
-//! - A dead letter takes its event and its history with it, in the same step (P5).
+//! - A dead letter takes its event and its history with it, and a system event tells of it, in the same step (P5).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::json;
 use waypost_delivery::{Commit as Fate, CommitPlan, Completion, Offset, Record, Refusal, record::DeadLetter};
-use waypost_store::{AppendError, BoxFuture, Claim, Commit, CommitError, EventStore, NewEvent, ReadError, RowChange, Table};
+use waypost_proto::v1;
+use waypost_store::{
+    AppendError, BoxFuture, Claim, Commit, CommitError, EventHead, EventStore, NewEvent, ReadError, RowChange, StoredEvent, Table,
+};
 
 use super::Shared;
 use crate::{
     dead_letters::{self, DeadLetterKey, DeadLetterRow},
     metrics::Facts,
     registry::{Handle, Info, row},
+    system::{Notice, SYSTEM_PREFIX, Topic},
 };
 
 /// One write, and everything that it needs.
@@ -134,7 +139,7 @@ async fn commit(
     outputs: Vec<Vec<NewEvent>>,
     info: Option<Box<Info>>,
 ) -> Result<(), Failed> {
-    let events: Vec<_> = outputs.into_iter().flatten().collect();
+    let mut events: Vec<_> = outputs.into_iter().flatten().collect();
     let now = shared.clock.now();
     if handle.is_ephemeral() {
         // Nothing of an ephemeral subscription is kept, but what its agents publish is.
@@ -144,7 +149,8 @@ async fn commit(
         return Ok(());
     }
     let is_deletion = plan.records.iter().any(|record| matches!(record, Record::Deleted));
-    let mut rows = rows(shared, handle, &plan, now).await?;
+    // After the outputs, whose place says whose they are.
+    let mut rows = rows(shared, handle, &plan, now, &mut events).await?;
     if is_deletion {
         rows.push(row::delete(&handle.name));
     } else if let Some(info) = info {
@@ -176,13 +182,23 @@ fn tell_of_dead_letters(handle: &Handle, plan: &CommitPlan) {
     }
 }
 
-/// The rows that a step changes with it: dead letters that begin, go on their way, and end.
-async fn rows(shared: &Shared, handle: &Handle, plan: &CommitPlan, now: u64) -> Result<Vec<RowChange>, ReadError> {
+/// The rows that a step changes with it: dead letters that begin, go on their way, and end. Those that begin are told of in `events`.
+async fn rows(
+    shared: &Shared,
+    handle: &Handle,
+    plan: &CommitPlan,
+    now: u64,
+    events: &mut Vec<NewEvent>,
+) -> Result<Vec<RowChange>, ReadError> {
     let store = &*shared.store;
     let mut rows = Vec::new();
     for record in &plan.records {
         match record {
-            Record::DeadLettered(dead) => rows.push(bury(shared, handle, dead, now).await?),
+            Record::DeadLettered(dead) => {
+                let (row, event) = bury(shared, handle, dead, now).await?;
+                events.extend(notice(shared, &row, event.as_ref(), now));
+                rows.push(put(&row));
+            }
             Record::Redriven(events) => {
                 for event in events {
                     if let Some(row) = dead_letters::find(store, key(handle, event.offset)).await? {
@@ -198,18 +214,42 @@ async fn rows(shared: &Shared, handle: &Handle, plan: &CommitPlan, now: u64) -> 
     Ok(rows)
 }
 
-/// The row of an event that becomes a dead letter, maybe not for the first time.
-async fn bury(shared: &Shared, handle: &Handle, dead: &DeadLetter, now: u64) -> Result<RowChange, ReadError> {
+/// The row of an event that becomes a dead letter, maybe not for the first time; and the event, if it is still kept.
+async fn bury(shared: &Shared, handle: &Handle, dead: &DeadLetter, now: u64) -> Result<(DeadLetterRow, Option<StoredEvent>), ReadError> {
     let earlier = dead_letters::find(&*shared.store, key(handle, dead.offset)).await?;
     let event = match earlier.as_ref().and_then(DeadLetterRow::event) {
         Some(event) => Some(event),
         None => read(&*shared.store, dead.offset).await?,
     };
     let row = DeadLetterRow::new(&handle.name, handle.incarnation, dead, event.as_ref(), now);
-    Ok(put(&DeadLetterRow { redrives: earlier.map_or(0, |row| row.redrives), ..row }))
+    Ok((DeadLetterRow { redrives: earlier.map_or(0, |row| row.redrives), ..row }, event))
 }
 
-async fn read(store: &dyn EventStore, offset: Offset) -> Result<Option<waypost_store::StoredEvent>, ReadError> {
+/// What is told of a new dead letter. Nothing is told of one of the broker's own events: an agent that fails at these would make them.
+fn notice(shared: &Shared, row: &DeadLetterRow, event: Option<&StoredEvent>, now: u64) -> Option<NewEvent> {
+    let head = event.map(|event| &event.head);
+    let event_type = head.map_or("", EventHead::event_type);
+    if event_type.starts_with(SYSTEM_PREFIX) {
+        return None;
+    }
+    let facts = json!({
+        "dead_letter": row.key().id(),
+        "subscription": row.subscription,
+        "event_source": head.map_or("", EventHead::source),
+        "event_id": head.map_or("", EventHead::id),
+        "event_type": event_type,
+        "offset": row.offset,
+        "cause": v1::DeadLetterReason::try_from(row.reason).unwrap_or_default().as_str_name(),
+        "attempts": row.attempts,
+        "losses": row.losses,
+        "redrives": row.redrives,
+        "reason": row.history.last().map_or("", |attempt| &attempt.reason),
+    });
+    let notice = Notice { topic: Topic::DeadLetterAdded, subject: row.subscription.as_str().into(), facts };
+    shared.publisher.seal_notice(&notice, event, now)
+}
+
+async fn read(store: &dyn EventStore, offset: Offset) -> Result<Option<StoredEvent>, ReadError> {
     use waypost_store::{ReadLimits, Selection};
     let batch = store.read(offset, &Selection::All, ReadLimits { events: 1, bytes: 1 }).await?;
     Ok(batch.events.into_iter().next().filter(|event| event.offset == offset))

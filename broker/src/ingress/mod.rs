@@ -23,6 +23,8 @@
 //! | `entries` | which entry of a table a provider's event type finds |
 //! | [`decode`] | from JSON to a typed message |
 //! | [`quarantine`] | verified webhooks that could not become their type |
+//! | `replays` | bodies that come again under another delivery id |
+//! | `watch` | sources that fall quiet, bursts of what cannot be verified |
 //! | `outcome` | what can become of a request: statuses and counters |
 //! | `template` | texts made of parts of a request |
 //! | `coding` | compressed bodies |
@@ -45,6 +47,7 @@ mod live;
 mod outcome;
 pub mod quarantine;
 mod rehearsal;
+mod replays;
 mod source;
 mod template;
 #[cfg(test)]
@@ -52,6 +55,7 @@ mod tests;
 mod typing;
 mod understand;
 pub mod verify;
+mod watch;
 mod webhook;
 mod words;
 
@@ -66,9 +70,12 @@ pub use keys::KeyRing;
 pub use live::LiveSources;
 pub use outcome::{Counters, Outcome};
 pub use rehearsal::{Rehearsal, Rehearsed};
+pub use replays::{OnReplay, Replays};
 pub use source::{SamePath, Source, Sources};
 pub use template::{Template, TemplateError};
 pub(crate) use typing::Typing;
 pub use typing::{About, TypeConfig, TypeTable};
+pub use watch::SilentAfter;
+pub(crate) use watch::watch;
 pub use webhook::{Edge, router};
 pub(crate) use words::{Word, word_or_table};

@@ -52,6 +52,8 @@ macro_rules! outcomes {
 outcomes! {
     /// It became an event.
     Accepted = "accepted", "", ACCEPTED;
+    /// It became an event, and its body had come under another delivery id.
+    AcceptedReplay = "accepted", "replay", ACCEPTED;
     /// Its event was there already.
     Duplicate = "duplicate", "", ACCEPTED;
     /// Its event was there already, with another body.
@@ -82,6 +84,8 @@ outcomes! {
     RefusedPeer = "refused", "peer", NOT_FOUND;
     /// More verified webhooks than the source takes in a second.
     RefusedRate = "refused", "rate", TOO_MANY_REQUESTS;
+    /// Its body had come under another delivery id, and the source refuses such.
+    RefusedReplay = "refused", "replay", CONFLICT;
     /// Another method than POST.
     RefusedMethod = "refused", "method", METHOD_NOT_ALLOWED;
     /// A content type that the source does not take.

@@ -1,7 +1,7 @@
 //! Verified webhooks that could not become their event type: kept until the mapping is mended.
 //!
 //! Constraints:
-//! - Durable before the sender is answered, like an event.
+//! - Durable before the sender is answered, like an event; a system event tells of it in the same step.
 //! - A row is a version byte and an encoded `waypost.v1.GetQuarantinedWebhookResponse`: what the admin API shows is what is stored, and its
 //!   compatibility is checked with the contract's. Its key is the time of arrival, inverted, so that a scan gives the newest first, and a random number.
 //! - No secret and no signature is kept.
@@ -17,8 +17,9 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use prost::Message;
+use serde_json::json;
 use waypost_proto::v1::{GetQuarantinedWebhookResponse, QuarantinedWebhook};
-use waypost_store::{Commit, CommitError, EventStore, Micros, ReadError, Row, RowChange, Table};
+use waypost_store::{Commit, CommitError, EventStore, Micros, NewEvent, ReadError, Row, RowChange, Table};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::source::Source;
@@ -26,6 +27,7 @@ use crate::{
     entropy::Entropy,
     envelope::timestamp,
     limits::{MAX_KEPT_HEADER_BYTES, MAX_KEPT_HEADERS, MAX_REMEMBERED_QUARANTINE, QUARANTINE_SCAN_ROWS},
+    system::{Notice, Topic},
 };
 
 pub use waypost_proto::v1::QuarantineReason as Reason;
@@ -137,12 +139,27 @@ impl Quarantine {
         key.put_u64(!now);
         key.put_u64(self.entropy.number());
         let id = hex::encode(&key);
+        let told = self.notice(&id, now, source, &why);
         let row = Row { key: key.freeze(), value: encode(&id, now, source, headers, raw, why) };
-        store.commit(now, Commit { rows: vec![RowChange::Put(Table::Quarantine, row)], ..Commit::default() }).await?;
+        let rows = vec![RowChange::Put(Table::Quarantine, row)];
+        store.commit(now, Commit { rows, events: told.into_iter().collect(), ..Commit::default() }).await?;
         if let Some(same) = same {
             self.known().remember(same, id.clone());
         }
         Ok(Kept { id, again: false })
+    }
+
+    /// What is told of a webhook, in the step that keeps it.
+    fn notice(&self, id: &str, now: Micros, source: &Source, why: &Undecodable) -> Option<NewEvent> {
+        let facts = json!({
+            "quarantined": id,
+            "source": &*source.name,
+            "event_id": why.identity,
+            "event_type": why.event_type,
+            "reason": why.reason.as_str_name(),
+            "path": why.path,
+        });
+        Notice { topic: Topic::QuarantineAdded, subject: Arc::clone(&source.name), facts }.seal(None, now, &self.entropy).ok()
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

@@ -15,8 +15,10 @@ use super::{
     greeting::{Filled, Greetings},
     identity::Identity,
     outcome::Counters,
+    replays::OnReplay,
     typing::Typing,
     verify::{BatchRule, Form, Incoming, KeySet, Rejection, Reply, Verifier, View},
+    watch::SilentAfter,
 };
 
 /// A configured origin of webhooks.
@@ -50,6 +52,9 @@ pub struct Source {
     pub(crate) body_timeout: Duration,
     pub(crate) refuses_undecodable: bool,
     pub(crate) keeps_raw: bool,
+    pub(crate) silent_after: SilentAfter,
+    /// `None` where it is not looked for.
+    pub(crate) on_replay: Option<OnReplay>,
 }
 
 impl Source {

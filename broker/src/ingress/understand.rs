@@ -14,6 +14,7 @@ use super::{
     decode::{DecodeError, Selected},
     greeting::Greeting,
     quarantine::{Reason, Undecodable},
+    replays::REPLAY_OF,
     source::Source,
     template::Absent,
     verify::{BatchRule, Incoming, Rejection},
@@ -33,6 +34,8 @@ pub(super) struct Webhook<'a> {
     pub(super) now: u64,
     /// The trace that it is in.
     pub(super) arrival: Option<&'a Arrival>,
+    /// The delivery that had its body before.
+    pub(super) replay_of: Option<String>,
 }
 
 /// What a verified request wants.
@@ -146,6 +149,7 @@ impl Source {
                     cloudevents::complete(&mut event, text)
                         .map_err(|invalid| Undecodable { identity: id.clone(), ..Undecodable::from(&invalid) })?;
                 }
+                event.attributes.extend(webhook.replay_of.clone().map(|first| (REPLAY_OF.to_owned(), first)));
                 if let Some(arrival) = webhook.arrival {
                     arrival.stamp(&mut event);
                 }

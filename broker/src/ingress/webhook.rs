@@ -26,6 +26,7 @@ use super::{
     live::LiveSources,
     outcome::Outcome,
     quarantine::{Quarantine, Reason, Undecodable},
+    replays::{OnReplay, Replays},
     source::Source,
     understand::{Batch, Meaning, Meaningless, Webhook},
     verify::{Incoming, KeySet},
@@ -50,6 +51,8 @@ pub struct Edge {
     pub sources: LiveSources,
     /// The keys that providers publish.
     pub keys: KeyRing,
+    /// What came under ids that nothing signs.
+    pub replays: Arc<Replays>,
     /// Where spans go.
     pub tracer: Tracer,
 }
@@ -149,20 +152,33 @@ impl Hook<'_> {
 
         let now = edge.clock.now();
         source.admission.spend(now)?;
-        let mut webhook = Webhook { head, raw, kind, now, arrival: self.arrival.as_ref() };
-        source.counters.verified_at(webhook.now);
+        source.counters.verified_at(now);
+        let mut webhook = Webhook { head, raw, kind, now, arrival: self.arrival.as_ref(), replay_of: None };
         if coding != Coding::Identity {
             match coding.unpack(&mut webhook.head.headers, &webhook.raw, source.max_body) {
                 Ok(plain) => webhook.raw = plain,
                 Err(problem) => return self.set_aside(&webhook, &webhook.raw, source.unreadable(&webhook, problem)).await,
             }
         }
+        self.check_replay(&mut webhook)?;
         match source.understand(&webhook, &edge.entropy) {
             Ok(Meaning::Event(event)) => self.append(&webhook, event).await,
             Ok(Meaning::Batch(batch)) => self.append_all(&webhook, batch).await,
             Ok(Meaning::Greeting(greeting)) => self.greet(greeting).await,
             Err(Meaningless::Undecodable(why)) => self.set_aside(&webhook, &webhook.raw, why).await,
             Err(Meaningless::Refused(rejection)) => Err(Outcome::from(rejection).into()),
+        }
+    }
+
+    /// Notes whose body a webhook has, if another delivery had it before.
+    fn check_replay(&self, webhook: &mut Webhook<'_>) -> Result<(), Answer> {
+        webhook.replay_of = self.edge.replays.first(&self.source, &webhook.head.headers, &webhook.raw, webhook.now);
+        match (&webhook.replay_of, self.source.on_replay) {
+            (Some(first), Some(OnReplay::Refuse)) => {
+                let text = format!("this body came already, as delivery {first}; the source refuses to take it as another one");
+                Err(Answer::saying(Outcome::RefusedReplay, text))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -206,7 +222,7 @@ impl Hook<'_> {
         let appended = edge.store.append(webhook.now, vec![event]).await;
         edge.tracer.appended(emission, appended.as_deref().map_err(|_| "unavailable"));
         let appended = appended.map_err(|error| unavailable(&error, source, head.id()))?;
-        match self.outcome(appended.first()) {
+        match self.outcome(webhook, appended.first()) {
             Some(outcome) => Ok(self.stored(webhook, outcome, head.id().to_owned(), String::new())),
             None => self.set_aside(webhook, &webhook.raw, conflict(&head)).await,
         }
@@ -235,7 +251,7 @@ impl Hook<'_> {
         };
         let mut outcome = None;
         for ((head, item), appended) in heads.iter().zip(items).zip(&appended) {
-            match self.outcome(Some(appended)) {
+            match self.outcome(webhook, Some(appended)) {
                 Some(found) => outcome = Some(outcome.map_or(found, |outcome: Outcome| outcome.min(found))),
                 None => aside.push((item, conflict(head))),
             }
@@ -252,8 +268,9 @@ impl Hook<'_> {
     }
 
     /// What became of an event; `None` if its identity says that what is stored must not be.
-    fn outcome(&self, appended: Option<&Appended>) -> Option<Outcome> {
+    fn outcome(&self, webhook: &Webhook<'_>, appended: Option<&Appended>) -> Option<Outcome> {
         match appended.and_then(|appended| appended.duplicate) {
+            None if webhook.replay_of.is_some() => Some(Outcome::AcceptedReplay),
             None => Some(Outcome::Accepted),
             Some(Duplicate::SameContent) => Some(Outcome::Duplicate),
             Some(Duplicate::OtherContent) if self.source.identity.forbids_changes() => None,

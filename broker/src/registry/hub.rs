@@ -299,7 +299,7 @@ mod tests {
         let hub = TailHub::new();
         let (all, wake) = watch(&hub, &[]);
         assert!(all.arm(1));
-        hub.lock().seen(["waypost.store.pressure"].into_iter(), 2);
+        hub.lock().seen(["waypost.storage.low"].into_iter(), 2);
         assert!(!is_woken(&wake));
     }
 }

@@ -3,7 +3,7 @@
 //! Constraint: an error of one step is logged and the step is made again at the next interval; nothing here ends the broker.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -28,6 +28,7 @@ use crate::{
     limits,
     publisher::Publisher,
     registry::{Handle, Info, Registry},
+    system::{Topic, Untold},
 };
 
 /// What is remembered between two rounds.
@@ -40,25 +41,14 @@ struct Keeper {
     /// Whose end was told of.
     warned: BTreeSet<u64>,
     dead_letters_at: Micros,
-    /// System events that the store did not take yet, oldest first.
-    untold: VecDeque<Untold>,
+    untold: Untold,
 }
-
-/// A system event that is to be told.
-struct Untold {
-    event_type: &'static str,
-    subject: Arc<str>,
-    facts: serde_json::Value,
-}
-
-/// How many system events wait for the store to take them; beyond it the oldest is only in the log of the process.
-const UNTOLD: usize = 256;
 
 /// Looks after it until the broker ends.
 pub(crate) async fn run(registry: Arc<Registry>, publisher: Arc<Publisher>, rules: RetentionRules, stop: CancellationToken) {
     let started = registry.shared().clock.now();
     let gauge = Gauge::default();
-    let (warned, untold) = (BTreeSet::new(), VecDeque::new());
+    let (warned, untold) = (BTreeSet::new(), Untold::default());
     let mut keeper = Keeper { registry, publisher, rules, started, gauge, warned, dead_letters_at: started, untold };
     loop {
         tokio::select! {
@@ -92,23 +82,12 @@ impl Keeper {
         self.tell_all().await;
     }
 
-    /// Notes a system event. It is told once the store takes it, in its order: a full store must not keep it from being told.
-    fn tell(&mut self, event_type: &'static str, subject: &Arc<str>, facts: serde_json::Value) {
-        if self.untold.len() >= UNTOLD
-            && let Some(Untold { event_type, subject, facts }) = self.untold.pop_front()
-        {
-            tracing::warn!(event_type, subject = &*subject, %facts, "the store takes nothing: a system event is told here alone");
-        }
-        self.untold.push_back(Untold { event_type, subject: Arc::clone(subject), facts });
+    fn tell(&mut self, topic: Topic, subject: &Arc<str>, facts: serde_json::Value) {
+        self.untold.add(topic, subject, facts);
     }
 
     async fn tell_all(&mut self) {
-        while let Some(Untold { event_type, subject, facts }) = self.untold.front() {
-            if !self.publisher.tell(event_type, subject, facts).await {
-                return;
-            }
-            self.untold.pop_front();
-        }
+        self.untold.tell(&self.publisher).await;
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -142,7 +121,7 @@ impl Keeper {
                 "pinned_by": pin.as_ref().map(|pin| &*pin.subscription),
                 "pinned_from": pin.as_ref().map(|pin| pin.offset),
             });
-            self.tell("waypost.store.pressure", &"".into(), facts);
+            self.tell(Topic::StorageLow, &"".into(), facts);
         }
         Ok(())
     }
@@ -220,7 +199,7 @@ impl Keeper {
         handle.send(self.shared(), Command::Gap { from, to: cut }).await?;
         let facts = json!({ "subscription": &*handle.name, "from_offset": from, "to_offset": cut, "reason": "backlog_policy" });
         if !defect::is_on(Defect::BacklogUntold) {
-            self.tell("waypost.subscription.gap", &handle.name, facts);
+            self.tell(Topic::Gap, &handle.name, facts);
         }
         Ok(())
     }
@@ -273,13 +252,13 @@ impl Keeper {
         match policy::absence(now, last, self.started, info.spec.expire_after) {
             Absence::Kept => {}
             Absence::Expiring if self.warned.insert(handle.incarnation) => {
-                self.tell("waypost.subscription.expiring", &handle.name, facts);
+                self.tell(Topic::Expiring, &handle.name, facts);
             }
             Absence::Expiring => {}
             Absence::Expired => {
                 self.registry.delete(handle).await?;
                 self.warned.remove(&handle.incarnation);
-                self.tell("waypost.subscription.expired", &handle.name, facts);
+                self.tell(Topic::Expired, &handle.name, facts);
             }
         }
         Ok(())
@@ -314,7 +293,7 @@ impl Keeper {
         })
         .await?;
         for (incarnation, offsets) in old {
-            for offsets in offsets.chunks(500) {
+            for offsets in offsets.chunks(limits::DEAD_LETTERS_PER_STEP) {
                 match self.registry.by_incarnation(incarnation) {
                     Some(handle) => drop(handle.change(self.shared(), Change::Discard(offsets.to_vec())).await?),
                     None => {

@@ -17,7 +17,7 @@ use crate::{
     config::Setup,
     entropy::{Entropy, NoEntropy},
     grpc,
-    ingress::{self, Edge, KeyRing, LiveSources},
+    ingress::{self, Edge, KeyRing, LiveSources, Replays},
     metrics::{self, Exposition, Histogram},
     page::{self, Pages},
     trace::Tracer,
@@ -69,10 +69,21 @@ pub async fn start(mut setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Hist
     let figures = Exposition { broker: Arc::clone(&broker), sources: sources.clone(), syncs, connections, certificates };
     let admin = admin.merge(metrics::router(figures));
     let page = page::router(Pages::new(&broker, sources.clone(), authority.clone())?);
-    let edge = ingress::router(Edge { store, clock, entropy, sources, keys: KeyRing::default(), tracer });
+    let (published, interval) = (Arc::clone(&broker.publisher), broker.retention.interval);
+    broker.spawn(ingress::watch(sources.clone(), Arc::clone(&store), clock, published, interval, broker.stopping()));
+    let replays = Arc::new(Replays::new(&entropy));
+    broker.spawn(recall(Arc::clone(&replays), sources.clone(), Arc::clone(&store), clock.now()));
+    let edge = ingress::router(Edge { store, clock, entropy, sources, keys: KeyRing::default(), replays, tracer });
     // Everything that is served there, whatever it is, is behind the guard; the page has a door of its own, with the same lock.
     let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority).merge(page));
     Ok(Opened { broker, routes: Routes { edge, agents, admin }, secrets })
+}
+
+/// What came before the start, for the edge to recognise when it comes again.
+async fn recall(replays: Arc<Replays>, sources: LiveSources, store: Arc<dyn EventStore>, now: u64) {
+    if let Err(error) = replays.recall(&sources.current(), &*store, now).await {
+        tracing::warn!(%error, "the newest webhooks could not be read: one of them that comes again under another id is not recognised");
+    }
 }
 
 /// Lists these services beside health and itself: what the listener serves, and no more.

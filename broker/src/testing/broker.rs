@@ -21,7 +21,7 @@ use crate::{
     entropy::Entropy,
     error::Fault,
     grpc::{DeadLetterAdmin, admin_routes, agent_routes},
-    ingress::{Edge, KeyRing, LiveSources},
+    ingress::{Edge, KeyRing, LiveSources, Replays},
     limits,
     schema::Schemas,
 };
@@ -146,7 +146,8 @@ impl TestBroker {
         let Self { clock, entropy, sources, .. } = self;
         let store = Arc::clone(&self.broker.store);
         let tracer = self.settings.tracer.clone();
-        let edge = Edge { store, clock: *clock, entropy: Arc::clone(entropy), sources: sources.clone(), keys: KeyRing::default(), tracer };
+        let (entropy, replays) = (Arc::clone(entropy), Arc::new(Replays::new(entropy)));
+        let edge = Edge { store, clock: *clock, entropy, sources: sources.clone(), keys: KeyRing::default(), replays, tracer };
         webhook::post(edge, source, webhook.into()).await
     }
 

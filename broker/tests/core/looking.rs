@@ -1,6 +1,6 @@
 //! What only looks: reading the log, sources, schemas and the quarantine; and letting go of what was set aside.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use tonic::Code;
@@ -9,7 +9,7 @@ use waypost_broker::{
     config,
     entropy::Entropy,
     grpc::admin_routes,
-    ingress::{Edge, KeyRing, LiveSources, router},
+    ingress::{Edge, KeyRing, LiveSources, Replays, router},
     trace::Tracer,
 };
 use waypost_proto::v1::{
@@ -203,7 +203,8 @@ async fn quarantined_webhooks_are_shown_with_their_source_and_go_after_their_tim
     let sources = sources();
     let (store, clock) = (std::sync::Arc::clone(&world.broker.store), world.broker.clock);
     let (entropy, tracer) = (std::sync::Arc::new(Entropy::seeded(3)), Tracer::off());
-    let edge = router(Edge { store, clock, entropy, sources: sources.clone(), keys: KeyRing::default(), tracer });
+    let replays = Arc::new(Replays::new(&entropy));
+    let edge = router(Edge { store, clock, entropy, sources: sources.clone(), keys: KeyRing::default(), replays, tracer });
     let post = || http::Request::post("/hooks/tool").header("content-type", "application/json").body(Body::from("{")).unwrap();
     assert_eq!(edge.clone().oneshot(post()).await.unwrap().status(), http::StatusCode::ACCEPTED);
 

@@ -9,4 +9,5 @@ mod following;
 mod looking;
 mod publishing;
 mod retention;
+mod telling;
 mod world;

@@ -13,11 +13,14 @@ use crate::{
     SettleOutcome, Time, Token,
 };
 
-/// The most items of one commit: records, outputs, and rows that the shell changes with them.
+/// The most items of one commit: records, outputs, and what the shell adds for dead letters.
 pub(crate) const MAX_COMMIT_ITEMS: usize = 900;
 
 /// The most bytes of one commit, as far as the machine knows them. One decision goes alone, whatever its size.
 pub(crate) const MAX_COMMIT_BYTES: u64 = 3 * 1024 * 1024;
+
+/// About the most bytes of the event that tells of a dead letter: names, and the reason that an agent gave.
+const NOTICE_BYTES: u64 = 8 * 1024;
 
 /// A snapshot is due when the records since the last weigh more than this, and more than the last one did: so the log stays short,
 /// and a large state is not written again and again.
@@ -39,8 +42,8 @@ pub(super) struct Decision {
     asked: Option<Asked>,
     /// Outputs of an ack.
     outputs: usize,
-    /// Rows of dead letters that the shell writes or deletes.
-    rows: usize,
+    /// What the shell adds for dead letters: rows that it writes or deletes, events that tell of them.
+    extras: usize,
     /// Bytes that the shell adds: of the outputs, or of the copy that a dead letter keeps.
     bytes: u64,
 }
@@ -86,7 +89,7 @@ impl Decision {
     }
 
     fn of(event: Option<Offset>, fact: Fact) -> Self {
-        Self { fact, event, asked: None, outputs: 0, rows: 0, bytes: 0 }
+        Self { fact, event, asked: None, outputs: 0, extras: 0, bytes: 0 }
     }
 
     pub(super) fn asked_by(self, who: Completion, token: Token) -> Self {
@@ -94,23 +97,28 @@ impl Decision {
     }
 
     pub(super) fn administrative(request: RequestId, offsets: Vec<Offset>, fact: Record) -> Self {
-        let rows = if matches!(fact, Record::Discarded(_)) { offsets.len() } else { 0 };
-        Self { asked: Some(Asked::Admin(request, offsets)), rows, ..Self::alone(fact) }
+        let extras = if matches!(fact, Record::Discarded(_)) { offsets.len() } else { 0 };
+        Self { asked: Some(Asked::Admin(request, offsets)), extras, ..Self::alone(fact) }
     }
 
     pub(super) fn with_outputs(self, count: u32, bytes: u64) -> Self {
         Self { outputs: usize::try_from(count).unwrap_or(usize::MAX), bytes, ..self }
     }
 
-    /// With the row of its dead letter, and the bytes of that if it is new.
+    /// With a new dead letter: its row, which has so many bytes, and the event that tells of it.
     pub(super) fn with_dead_letter(self, bytes: u64) -> Self {
-        Self { rows: 1, bytes, ..self }
+        Self { extras: 2, bytes: bytes + NOTICE_BYTES, ..self }
+    }
+
+    /// With the end of a dead letter: its row goes.
+    pub(super) fn ending_dead_letter(self) -> Self {
+        Self { extras: 1, ..self }
     }
 
     /// The items and bytes that it adds to a commit. What is settled becomes one record together.
     fn cost(&self) -> (usize, u64) {
         let records = usize::from(!matches!(self.fact, Fact::Settled(_)));
-        (self.outputs.saturating_add(self.rows + records), self.bytes.saturating_add(self.fact.weight() as u64))
+        (self.outputs.saturating_add(self.extras + records), self.bytes.saturating_add(self.fact.weight() as u64))
     }
 
     fn completion(&self) -> Option<Completion> {

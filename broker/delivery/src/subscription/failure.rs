@@ -66,7 +66,7 @@ impl Subscription {
     pub(super) fn settled(&self, offset: Offset) -> Decision {
         let decision = Decision::settled(offset);
         let redriven = self.state.unsettled.get(offset).is_some_and(|entry| entry.redriven);
-        if redriven { decision.with_dead_letter(0) } else { decision }
+        if redriven { decision.ending_dead_letter() } else { decision }
     }
 }
 

@@ -22,6 +22,7 @@ mod identity;
 mod keys;
 mod providers;
 mod quarantine;
+mod replays;
 mod shipped;
 mod typing;
 
@@ -40,13 +41,14 @@ use tower::ServiceExt;
 use waypost_proto::wire;
 use waypost_store::{EventStore, MemoryConfig, MemoryStore, ReadLimits, Selection, StoredEvent};
 
-use super::{Edge, KeyRing, LiveSources, Source, Sources, router, verify::Sample};
+use super::{Edge, KeyRing, LiveSources, Replays, Source, Sources, router, verify::Sample};
 use crate::{
     clock::Clock,
     config::{EdgeConfig, Findings, Secrets, SourceConfig, SourceContext, Span, parse},
     entropy::Entropy,
     envelope,
     schema::Schemas,
+    system::SYSTEM_SOURCE,
     trace::Tracer,
 };
 
@@ -63,6 +65,7 @@ struct Harness {
     store: Arc<dyn EventStore>,
     sources: Sources,
     live: LiveSources,
+    replays: Arc<Replays>,
     clock: Clock,
     _secrets: tempfile::TempDir,
 }
@@ -115,8 +118,17 @@ impl Harness {
         let clock = Clock::starting_at(NOW);
         let entropy = Arc::new(Entropy::seeded(1));
         let (live, keys) = (LiveSources::new(sources.clone()), KeyRing::default());
-        let edge = Edge { store: Arc::clone(&store), clock, entropy, sources: live.clone(), keys, tracer: Tracer::off() };
-        Self { router: router(edge), store, sources, live, clock, _secrets: secrets }
+        let replays = Arc::new(Replays::new(&entropy));
+        let edge = Edge {
+            store: Arc::clone(&store),
+            clock,
+            entropy,
+            sources: live.clone(),
+            keys,
+            replays: Arc::clone(&replays),
+            tracer: Tracer::off(),
+        };
+        Self { router: router(edge), store, sources, live, replays, clock, _secrets: secrets }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -143,7 +155,18 @@ impl Harness {
         request(&source.path, headers, body.to_owned())
     }
 
+    /// What the sources brought.
     async fn stored(&self) -> Vec<StoredEvent> {
+        self.all().await.into_iter().filter(|event| event.head.source() != SYSTEM_SOURCE).collect()
+    }
+
+    /// What the broker told.
+    async fn told(&self) -> Vec<wire::Event> {
+        let own = self.all().await.into_iter().filter(|event| event.head.source() == SYSTEM_SOURCE);
+        own.map(|stored| envelope::event(&stored.body).decode_event().unwrap()).collect()
+    }
+
+    async fn all(&self) -> Vec<StoredEvent> {
         self.store.read(1, &Selection::All, LIMITS).await.unwrap().events
     }
 

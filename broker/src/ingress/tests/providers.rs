@@ -68,14 +68,9 @@ impl Attempt {
         }
         let at = u64::try_from(i64::try_from(vector.now).unwrap() + late).unwrap();
         let (store, clock) = (Arc::new(MemoryStore::open(MemoryConfig::default())), Clock::starting_at(at * 1_000_000));
-        let edge = Edge {
-            store,
-            clock,
-            entropy: Arc::new(Entropy::seeded(1)),
-            sources: LiveSources::new(sources.clone()),
-            keys: ring,
-            tracer: Tracer::off(),
-        };
+        let entropy = Arc::new(Entropy::seeded(1));
+        let replays = Arc::new(Replays::new(&entropy));
+        let edge = Edge { store, clock, entropy, sources: LiveSources::new(sources.clone()), keys: ring, replays, tracer: Tracer::off() };
         let response = router(edge).oneshot(request(&vector.target, headers.clone(), vector.body.clone())).await.unwrap();
         let (head, body) = response.into_parts();
         let answer = Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() };

@@ -32,6 +32,29 @@ async fn what_cannot_be_typed_is_kept_with_the_failing_path() {
 }
 
 #[tokio::test]
+async fn what_is_kept_is_told_of_once_and_without_its_content() {
+    let edge = Harness::new(GITHUB);
+    let body = r#"{"action":"opened","issue":{"title":5},"token":"hunter2"}"#;
+    let answer = edge.post("github", "1", Some("issues"), body).await;
+    edge.post("github", "1", Some("issues"), body).await;
+    let told = edge.told().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&*told[0].source, &*told[0].r#type, &*told[0].subject), ("waypost.broker", "waypost.quarantine.added", "github"));
+    let data = told[0].data.as_ref().unwrap();
+    let json = waypost_proto::v1::JsonPayload::decode(&*data.value).unwrap().json;
+    let facts: Value = serde_json::from_slice(&json).unwrap();
+    let expected = serde_json::json!({
+        "quarantined": answer.text("event_id"),
+        "source": "github",
+        "event_id": "1",
+        "event_type": "github.v1.IssueChanged",
+        "reason": "QUARANTINE_REASON_TYPE_MISMATCH",
+        "path": "/issue/title",
+    });
+    assert_eq!(facts, expected);
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_utf8_is_kept_byte_for_byte() {
     let edge = Harness::new(GITHUB);
     let body = b"{\"a\":\"\xff\"}";

@@ -108,6 +108,13 @@ impl Scheme {
         }
     }
 
+    /// Whether a signed body could be sent again under another id of this form: it is made of headers that nothing signs, and not of the body.
+    pub(crate) fn leaves_open(&self, id: &Template) -> bool {
+        let of_the_body = |part: &Part| matches!(part, Part::Pointer(_) | Part::Body);
+        let open = |part: &Part| matches!(part, Part::Header(_)) && !self.is_signed(part);
+        id.parts().any(open) && !id.parts().any(of_the_body)
+    }
+
     /// Whether the signature covers a part.
     fn is_signed(&self, part: &Part) -> bool {
         match part {

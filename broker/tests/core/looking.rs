@@ -201,8 +201,8 @@ fn sources() -> LiveSources {
 async fn quarantined_webhooks_are_shown_with_their_source_and_go_after_their_time() {
     let world = World::new().await;
     let sources = sources();
-    let (store, clock) = (std::sync::Arc::clone(&world.broker.store), world.broker.clock);
-    let (entropy, tracer) = (std::sync::Arc::new(Entropy::seeded(3)), Tracer::off());
+    let (store, clock) = (Arc::clone(&world.broker.store), world.broker.clock);
+    let (entropy, tracer) = (Arc::new(Entropy::seeded(3)), Tracer::off());
     let replays = Arc::new(Replays::new(&entropy));
     let edge = router(Edge { store, clock, entropy, sources: sources.clone(), keys: KeyRing::default(), replays, tracer });
     let post = || http::Request::post("/hooks/tool").header("content-type", "application/json").body(Body::from("{")).unwrap();

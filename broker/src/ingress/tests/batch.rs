@@ -41,9 +41,12 @@ async fn an_item_that_fits_nothing_is_set_aside_alone() {
     assert_eq!(answer.text("message"), "2 events in quarantine, the others stored");
     assert_eq!(edge.events().await.len(), 2);
     let page = crate::ingress::quarantine::list(&*edge.store, 10, "", "", Default::default()).await.unwrap();
-    assert_eq!(page.webhooks.len(), 2);
-    let kept = crate::ingress::quarantine::get(&*edge.store, &page.webhooks[1].id).await.unwrap().unwrap();
-    assert_eq!(kept.body, r#"{"type":"t"}"#, "the item, not the batch");
+    let mut kept = Vec::new();
+    for webhook in page.webhooks {
+        kept.push(crate::ingress::quarantine::get(&*edge.store, &webhook.id).await.unwrap().unwrap().body);
+    }
+    kept.sort();
+    assert_eq!(kept, [r#"7"#, r#"{"type":"t"}"#], "the items, not the batch");
 }
 
 #[tokio::test]

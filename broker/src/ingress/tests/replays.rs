@@ -54,22 +54,23 @@ async fn beyond_the_window_it_is_a_webhook_like_any_other() {
 #[tokio::test]
 async fn what_came_before_a_restart_is_recognised_typed_or_not() {
     let before = Harness::new(REFUSING);
-    let (typed, untyped) = (payload!("github_issues"), r#"{"zen":"Keep it logically awesome."}"#);
+    let (typed, untyped) = (payload!("github_issues"), r#"{"action":"created","starred_at":"2026-04-05T10:30:00Z"}"#);
     before.post("github", "1", Some("issues"), typed).await;
-    before.post("github", "2", Some("ping"), untyped).await;
+    before.post("github", "2", Some("star"), untyped).await;
 
     let after = Harness::on(Arc::clone(&before.store), REFUSING);
     after.replays.recall(&after.sources, &*after.store, after.clock.now()).await.unwrap();
     assert_eq!(after.post("github", "3", Some("issues"), typed).await.summary().0, 409);
-    assert_eq!(after.post("github", "4", Some("ping"), untyped).await.summary().0, 409);
-    assert_eq!(after.post("github", "2", Some("ping"), untyped).await.summary(), (202, "duplicate".to_owned()));
+    assert_eq!(after.post("github", "4", Some("star"), untyped).await.summary().0, 409);
+    assert_eq!(after.post("github", "2", Some("star"), untyped).await.summary(), (202, "duplicate".to_owned()));
 }
 
 #[tokio::test]
 async fn an_operator_may_allow_it_and_is_told_where_the_setting_means_nothing() {
     let edge = Harness::new("[github]\nscheme = \"github\"\nsecrets = [\"file:secret\"]\nreplays = \"allow\"");
-    edge.post("github", "1", Some("ping"), "{}").await;
-    edge.post("github", "2", Some("ping"), "{}").await;
+    edge.post("github", "1", Some("star"), "{}").await;
+    edge.post("github", "2", Some("star"), "{}").await;
+    assert_eq!(edge.events().await.len(), 2);
     assert!(edge.events().await.iter().all(|event| !event.attributes.contains_key("replayof")));
 
     let (_, findings, _folder) = build("[s]\nscheme = \"standard-webhooks\"\nsecrets = [\"file:standard\"]\nreplays = \"refuse\"");

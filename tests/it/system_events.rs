@@ -1,12 +1,12 @@
 //! What the broker tells of its sources, as events that an agent subscribes to.
 
-use agent_client::{Start, proto::v1::JsonPayload};
+use agent_client::{Filter, Start, proto::v1::JsonPayload};
 
 use crate::stand::{SECRET, Stand, delay, soon};
 
 /// The next event of the broker itself: its type and its facts.
 async fn told(stand: &Stand, name: &str, event_type: &str) -> serde_json::Value {
-    let builder = stand.agent().subscribe(name).filter([event_type]).of::<JsonPayload>().start_at(Start::Earliest);
+    let builder = stand.agent().subscribe(name).filter(Filter::new().event_type(event_type)).of::<JsonPayload>().start_at(Start::Earliest);
     let mut subscription = soon("the stream", builder.open()).await.unwrap();
     let delivery = soon(event_type, subscription.try_next()).await.unwrap().unwrap();
     assert_eq!((&*delivery.event().source, &*delivery.event().subject), ("waypost.broker", "carrier"));

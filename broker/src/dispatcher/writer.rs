@@ -225,11 +225,12 @@ async fn bury(shared: &Shared, handle: &Handle, dead: &DeadLetter, now: u64) -> 
     Ok((DeadLetterRow { redrives: earlier.map_or(0, |row| row.redrives), ..row }, event))
 }
 
-/// What is told of a new dead letter. Nothing is told of one of the broker's own events: an agent that fails at these would make them.
+/// What is told of a new dead letter. Nothing is told of one of the broker's own events: an agent that fails at these would make them. Nor
+/// while the store is full: the reserve is for settling (P11).
 fn notice(shared: &Shared, row: &DeadLetterRow, event: Option<&StoredEvent>, now: u64) -> Option<NewEvent> {
     let head = event.map(|event| &event.head);
     let event_type = head.map_or("", EventHead::event_type);
-    if event_type.starts_with(SYSTEM_PREFIX) {
+    if event_type.starts_with(SYSTEM_PREFIX) || shared.store.disk().full {
         return None;
     }
     let facts = json!({

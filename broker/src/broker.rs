@@ -14,6 +14,8 @@ use crate::{
     config::Config,
     dispatcher::Shared,
     entropy::{self, Entropy, NoEntropy},
+    ingress::Mending,
+    journal::Journal,
     publisher::{PublishRules, Publisher},
     registry::{OpenError, Registry, RegistryLimits, TailHub},
     retention::{self, RetentionRules},
@@ -36,6 +38,8 @@ pub struct Settings {
     pub retention: RetentionRules,
     /// Where spans go. Who starts the broker runs what sends them.
     pub tracer: Tracer,
+    /// Where requests are noted. Who starts the broker runs what writes it.
+    pub journal: Journal,
 }
 
 impl Settings {
@@ -60,6 +64,7 @@ impl Settings {
                 interval: config.retention.interval.get(),
             },
             tracer: Tracer::off(),
+            journal: Journal::off(),
         }
     }
 }
@@ -99,6 +104,10 @@ pub struct Broker {
     pub schemas: Arc<Schemas>,
     /// How long things are kept.
     pub retention: RetentionRules,
+    /// Where requests to the edge are noted.
+    pub journal: Journal,
+    /// What quarantined webhooks are retried with.
+    pub mending: Arc<Mending>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -158,6 +167,8 @@ impl Broker {
             registry,
             schemas,
             retention: settings.retention,
+            journal: settings.journal,
+            mending: Arc::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -167,6 +178,7 @@ impl Broker {
             Arc::clone(&broker.registry),
             Arc::clone(&broker.publisher),
             settings.retention,
+            Arc::clone(&broker.mending),
             broker.stop.clone(),
         ));
         Ok(broker)

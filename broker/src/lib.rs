@@ -25,6 +25,7 @@
 //! | [`trace`] | what happened to one event, as OpenTelemetry spans |
 //! | [`schema`] | the registered message types, and what is checked against them |
 //! | [`ingress`] | the edge: a signed POST becomes a typed event |
+//! | [`journal`] | what came to the edge, and what became of it |
 //! | `testing` | the whole of it inside of an agent's test, with the feature of that name |
 
 pub mod access;
@@ -41,6 +42,7 @@ pub mod error;
 pub mod filter;
 pub mod grpc;
 pub mod ingress;
+pub mod journal;
 pub mod limits;
 pub mod metrics;
 pub mod page;

@@ -128,6 +128,30 @@ pub const MAX_KEPT_HEADER_BYTES: usize = 1024;
 pub const MAX_REMEMBERED_QUARANTINE: usize = 4096;
 /// The most rows that are read at once from the quarantine: each may hold a body.
 pub const QUARANTINE_SCAN_ROWS: usize = 32;
+/// Notes that wait for the journal of webhooks; beyond it they are dropped.
+pub const JOURNAL_QUEUE: usize = 1024;
+/// Bytes that these have together.
+pub const JOURNAL_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+/// The most notes of one write of the journal, and of one step of letting go.
+pub const JOURNAL_BATCH: usize = 256;
+/// How long who asks the journal waits for what was handed in before.
+pub const JOURNAL_FLUSH: Duration = Duration::from_secs(1);
+/// How often a journal to which nothing comes lets go of what is too old.
+pub const JOURNAL_PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a journal that could not be written is left alone.
+pub const JOURNAL_RETRY: Duration = Duration::from_secs(10);
+/// The most bytes of SQLite's own log of the journal, between two writes.
+pub const JOURNAL_LOG_BYTES: u32 = 4 * 1024 * 1024;
+/// Pages that are given back to the disk with each write of the journal.
+pub const JOURNAL_VACUUM_PAGES: u32 = 512;
+/// How many signatures a second that do not fit are looked into for the journal: each is verified some hundred times.
+pub const JOURNAL_FINDINGS_PER_SECOND: u32 = 2;
+/// The most bytes of a body of such.
+pub const MAX_JOURNAL_FINDING_BYTES: usize = 64 * 1024;
+/// The most bytes that the journal keeps of a header, an address or an explanation.
+pub const MAX_JOURNAL_TEXT_BYTES: usize = 2048;
+/// How many quarantined webhooks of a fingerprint one call retries or discards: each is a commit.
+pub const QUARANTINE_PER_CALL: usize = 200;
 /// How long a sender should wait when the store is full: until retention or settling made room.
 pub const RETRY_AFTER_FULL: Duration = Duration::from_secs(30);
 /// How long a sender should wait when the store did not answer: until it reopened.
@@ -181,6 +205,8 @@ pub const MAX_PAGE_NOTES: usize = 64;
 pub const DEAD_LETTERS_PER_STEP: usize = 500;
 /// How many dead letters a button of the page redrives at a time: each is a row to read and a line of the audit log.
 pub const MAX_PAGE_REDRIVES: usize = 10_000;
+/// How many quarantined webhooks a button of the page retries or discards at a time.
+pub const MAX_PAGE_RETRIES: usize = 2_000;
 /// The most bytes of a form: the ids of a page of dead letters.
 pub const MAX_FORM_BYTES: usize = 64 * 1024;
 /// The items of a list in the browser.

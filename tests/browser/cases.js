@@ -13,7 +13,7 @@ const given = JSON.parse(process.env.GIVEN);
 const { chromium } = createRequire(`${PACKAGES}/`)("playwright-core");
 const name = process.argv[2];
 
-const PATHS = ["/", "/subscriptions", "/sessions", "/dead-letters", "/quarantine", "/story"];
+const PATHS = ["/", "/subscriptions", "/sessions", "/dead-letters", "/quarantine", "/webhooks", "/story"];
 
 const browser = await chromium.launch({
   executablePath: CHROMIUM,

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What each call takes. A call that is not here is one that nobody has thought about.
-pub(crate) const CALLS: [(&str, &str); 29] = [
+pub(crate) const CALLS: [(&str, &str); 33] = [
     ("AgentService/Publish", "publish"),
     ("AgentService/PublishStream", "publish"),
     ("AgentService/Subscribe", "subscribe"),
@@ -47,6 +47,10 @@ pub(crate) const CALLS: [(&str, &str); 29] = [
     ("SourceAdminService/GetSource", "inspect"),
     ("QuarantineAdminService/ListQuarantinedWebhooks", "inspect"),
     ("QuarantineAdminService/GetQuarantinedWebhook", "inspect"),
+    ("QuarantineAdminService/RetryQuarantinedWebhooks", "admin"),
+    ("QuarantineAdminService/DiscardQuarantinedWebhooks", "admin"),
+    ("WebhookAdminService/ListWebhooks", "inspect"),
+    ("WebhookAdminService/GetWebhook", "inspect"),
     ("StoreAdminService/GetStore", "inspect"),
     ("StoreAdminService/VerifyStore", "inspect"),
     ("StoreAdminService/BackupStore", "admin"),
@@ -108,7 +112,7 @@ async fn every_call_is_for_those_who_have_its_scope_and_for_nobody_else() {
 }
 
 /// Where the pages of the admin listener are, what each is asked with, and what it takes; as [`CALLS`].
-pub(crate) const PAGES: [(&str, &str, &str); 26] = [
+pub(crate) const PAGES: [(&str, &str, &str); 30] = [
     ("GET", "/", "inspect"),
     ("GET", "/subscriptions", "inspect"),
     ("GET", "/subscriptions/{name}", "inspect"),
@@ -122,6 +126,10 @@ pub(crate) const PAGES: [(&str, &str, &str); 26] = [
     ("POST", "/dead-letters/discard", "admin"),
     ("GET", "/quarantine", "inspect"),
     ("GET", "/quarantine/{id}", "inspect"),
+    ("POST", "/quarantine/retry", "admin"),
+    ("POST", "/quarantine/discard", "admin"),
+    ("GET", "/webhooks", "inspect"),
+    ("GET", "/webhooks/{id}", "inspect"),
     ("GET", "/story", "inspect"),
     ("GET", "/live", "inspect"),
     ("GET", "/metrics", "inspect"),

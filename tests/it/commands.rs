@@ -4,9 +4,12 @@ use std::process::{Command, Stdio};
 
 use agent_client::{Settled, Start};
 use serde_json::Value;
-use waypost_tests::process::program;
+use waypost_tests::{process::program, webhook::Sender};
 
-use crate::stand::{SECRET, Stand, delay, soon};
+use crate::{
+    metrics::Scrape,
+    stand::{SECRET, Stand, delay, soon},
+};
 
 /// What a command did.
 pub(crate) struct Ran {
@@ -180,6 +183,44 @@ async fn quarantine_and_sources_show_what_came_in() {
     assert!(stand.waypost(&["quarantine", "show", id]).text().contains(listed["message"].as_str().unwrap()));
     assert!(stand.waypost(&["quarantine", "list", "--reason", "no_identity", "--json"]).json().len() <= 1);
     stand.waypost(&["quarantine", "show", "nothing"]).failed(3, "nothing");
+}
+
+/// The configuration is read again on a signal: what did not fit is retried with the mapping that there is then.
+#[tokio::test]
+async fn quarantine_is_retried_once_the_mapping_is_mended() {
+    let right = "[sources.shop]\nscheme = 'hmac'\nsecrets = ['file:secret']\nidentity = 'none'\n";
+    let wrong = format!("{right}types = {{ '*' = 'logistics.v1.ShippingDelayed' }}\n");
+    let stand = Stand::new();
+    stand.reread(&wrong, "was read again").await;
+    let shop = Sender::new(format!("{}/hooks/shop", stand.broker.edge), SECRET);
+    for number in 0..3 {
+        let answer = shop.post(format!("{{\"number\":{number}}}").into_bytes()).await.unwrap();
+        assert_eq!(answer.code, 202, "{answer:?}");
+    }
+    let listed = stand.waypost(&["quarantine", "list", "--source", "shop", "--json"]).json();
+    let (id, fingerprint) = (listed[2]["id"].as_str().unwrap(), listed[0]["fingerprint"].as_str().unwrap());
+    assert!(listed.iter().all(|webhook| webhook["fingerprint"] == *fingerprint), "{listed:?}");
+    stand.waypost(&["quarantine", "retry", id]).failed(1, "in quarantine as before");
+    stand.waypost(&["quarantine", "retry", id, "--source", "shop"]).failed(2, "--all");
+    assert!(stand.waypost(&["quarantine", "show", id]).text().contains("1 times"));
+
+    stand.reread(right, "was read again").await;
+    let stored = stand.waypost(&["quarantine", "retry", id, "--json"]).one();
+    assert_eq!(stored["outcome"], "QUARANTINE_OUTCOME_STORED", "{stored}");
+    stand.waypost(&["quarantine", "retry", id]).failed(3, id);
+    stand.waypost(&["quarantine", "discard", listed[1]["id"].as_str().unwrap()]).failed(2, "discard quarantined webhook");
+    assert_eq!(stand.waypost(&["quarantine", "discard", listed[1]["id"].as_str().unwrap(), "--yes"]).text(), "1 of 1 discarded\n");
+    assert_eq!(stand.waypost(&["quarantine", "retry", "--all", "--fingerprint", fingerprint]).text(), "1 of 1 are events now\n");
+    assert_eq!(stand.waypost(&["quarantine", "list", "--json"]).json().len(), 0);
+    let events = stand.waypost(&["tail", "--from", "earliest", "--once", "--source", "shop", "--json"]).json();
+    assert_eq!(events.len(), 2, "{events:?}");
+
+    let scrape = Scrape::of(&stand).await;
+    for (outcome, count) in [("stored", 2.0), ("kept", 1.0), ("discarded", 1.0), ("duplicate", 0.0), ("expired", 0.0)] {
+        assert_eq!(scrape.get(&format!("waypost_quarantine_webhooks_total{{outcome=\"{outcome}\"}}")), count, "{outcome}");
+    }
+    let log = stand.log();
+    assert!(log.contains("retry_quarantined_webhooks") && log.contains("discard_quarantined_webhooks"), "the audit log tells: {log}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod browsers;
 mod commands;
 mod edge_tls;
 mod hostile;
+mod journal;
 mod limits;
 mod logistics;
 mod logs;

@@ -93,7 +93,7 @@ async fn reflect(channel: &Channel, ask: MessageRequest) -> Result<MessageRespon
 async fn reflection_lists_what_each_listener_serves_and_describes_it() {
     let stand = Stand::new();
     let common = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
-    let admin = ["DeadLetter", "Quarantine", "Schema", "Session", "Source", "Store", "Subscription"]
+    let admin = ["DeadLetter", "Quarantine", "Schema", "Session", "Source", "Store", "Subscription", "Webhook"]
         .map(|what| format!("waypost.v1.{what}AdminService"));
     for (channel, own) in
         [(stand.broker.channel(), vec!["waypost.v1.AgentService".to_owned()]), (stand.broker.admin_channel(), admin.into())]

@@ -70,6 +70,7 @@ fn settings() -> Settings {
             interval: Duration::from_secs(1),
         },
         tracer: Tracer::off(),
+        journal: waypost_broker::journal::Journal::off(),
     }
 }
 

@@ -26,7 +26,7 @@ pub enum Need {
 
 /// Calls and pages, by the path of their requests; a `*` at the end stands for the rest of one. Those that are called often come first, and those
 /// that are named before those that are meant as well.
-pub const CALLS: [(&str, Need); 53] = [
+pub const CALLS: [(&str, Need); 61] = [
     ("/waypost.v1.AgentService/Settle", Need::Subscribe),
     ("/waypost.v1.AgentService/Publish", Need::Publish),
     ("/waypost.v1.AgentService/PublishStream", Need::Publish),
@@ -51,6 +51,10 @@ pub const CALLS: [(&str, Need); 53] = [
     ("/waypost.v1.SourceAdminService/GetSource", Need::Inspect),
     ("/waypost.v1.QuarantineAdminService/ListQuarantinedWebhooks", Need::Inspect),
     ("/waypost.v1.QuarantineAdminService/GetQuarantinedWebhook", Need::Inspect),
+    ("/waypost.v1.QuarantineAdminService/RetryQuarantinedWebhooks", Need::Admin),
+    ("/waypost.v1.QuarantineAdminService/DiscardQuarantinedWebhooks", Need::Admin),
+    ("/waypost.v1.WebhookAdminService/ListWebhooks", Need::Inspect),
+    ("/waypost.v1.WebhookAdminService/GetWebhook", Need::Inspect),
     ("/waypost.v1.StoreAdminService/GetStore", Need::Inspect),
     ("/waypost.v1.StoreAdminService/VerifyStore", Need::Inspect),
     // The copy holds everything, and leaves the broker.
@@ -80,7 +84,11 @@ pub const CALLS: [(&str, Need); 53] = [
     ("/dead-letters/discard", Need::Admin),
     ("/dead-letters/*", Need::Inspect),
     ("/quarantine", Need::Inspect),
+    ("/quarantine/retry", Need::Admin),
+    ("/quarantine/discard", Need::Admin),
     ("/quarantine/*", Need::Inspect),
+    ("/webhooks", Need::Inspect),
+    ("/webhooks/*", Need::Inspect),
     // Whose stories these are is asked by GetLineage, which it calls.
     ("/story", Need::Inspect),
 ];

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use super::{
     admin::{
         call::AdminArgs, dead_letters::DeadLettersCommand, events::EventsCommand, quarantine::QuarantineCommand, sessions::SessionsCommand,
-        sources::SourcesCommand, subscriptions::SubscriptionsCommand,
+        sources::SourcesCommand, subscriptions::SubscriptionsCommand, webhooks::WebhooksCommand,
     },
     configured::ConfigCommand,
     failure,
@@ -113,6 +113,19 @@ Example:
   waypost map test carrier delay.json --config waypost.toml"
     )]
     Map(MapCommand),
+    /// Say of a captured request which step of the edge refuses it, and why; offline
+    #[command(after_help = "\
+A capture is what `waypost webhooks show ID --json` prints, or an HTTP request as it is sent: the request line, headers, an empty
+line, and the body to the last byte of the file. It goes the way of the edge, with the secrets of the configuration. If its
+signature does not fit, it is tried what would have to be otherwise: another secret, encoding, header, prefix or address, a body
+that was written again, a clock that is off; what fits is named. What the journal masked is said to be masked: a masked
+signature cannot be verified. Nothing is sent, stored or fetched. Exit code 1 if the request would be refused.
+
+Examples:
+  waypost verify --source stripe --capture request.http -c waypost.toml
+  waypost verify --source github --capture request.http --at 2026-01-31T12:00:00Z -c waypost.toml
+  waypost webhooks show 1795298400123456 --json > c.json; waypost verify --source carrier --capture c.json -c waypost.toml")]
+    Verify(VerifyArgs),
     /// Look after subscriptions: list, show, create, update, pause, resume, seek, delete
     #[command(
         visible_alias = "subs",
@@ -126,11 +139,16 @@ Example:
 Example:
   waypost dead-letters list --subscription routing")]
     DeadLetters(Group<AdminArgs, DeadLettersCommand>),
-    /// Look at verified webhooks that could not become events: list, show
+    /// Look after verified webhooks that could not become events: list, show, retry, discard
     #[command(after_help = "\
 Example:
   waypost quarantine list")]
     Quarantine(Group<AdminArgs, QuarantineCommand>),
+    /// Look into the journal of what came to the edge, accepted or not: list, show
+    #[command(after_help = "\
+Example:
+  waypost webhooks list --outcome refused --since 1h")]
+    Webhooks(Group<AdminArgs, WebhooksCommand>),
     /// Look at the sources of webhooks: list, show
     #[command(after_help = "\
 Example:
@@ -347,6 +365,29 @@ pub struct PublishArgs {
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub correlation_id: String,
     /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `verify` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// The configuration that the broker has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The name of the source
+    #[arg(long, value_name = "NAME")]
+    pub source: String,
+    /// The captured request
+    #[arg(long, value_name = "FILE")]
+    pub capture: PathBuf,
+    /// When it came, such as 2026-01-31T12:00:00Z, if the capture does not say
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<jiff::Timestamp>,
+    /// The provider's keys (a JWKS, or a certificate in PEM), for providers that publish them
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// One JSON object
     #[arg(long)]
     pub json: bool,
 }

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::{
-    admin::{dead_letters, events, quarantine, sessions, sources, subscriptions},
+    admin::{dead_letters, events, quarantine, sessions, sources, subscriptions, webhooks},
     args::{Args, Command, Group},
     check, completions, configured,
     failure::Failure,
-    map, output, publish, send, serve, store, tail, token,
+    map, output, publish, send, serve, store, tail, token, verify,
 };
 
 /// Parses the command line and does what it says.
@@ -36,12 +36,14 @@ fn run(args: Args) -> Result<(), Failure> {
         }
         Command::Tail(args) => on_one_thread(tail::run(args)),
         Command::Publish(args) => on_one_thread(publish::run(args)),
+        Command::Verify(args) => verify::run(&args),
         Command::Send(args) => on_one_thread(send::run(args)),
         Command::Map(command) => map::run(&command),
         Command::Token(command) => token::run(command),
         Command::Subscriptions(Group { args, command }) => on_one_thread(subscriptions::run(args, command)),
         Command::DeadLetters(Group { args, command }) => on_one_thread(dead_letters::run(args, command)),
         Command::Quarantine(Group { args, command }) => on_one_thread(quarantine::run(args, command)),
+        Command::Webhooks(Group { args, command }) => on_one_thread(webhooks::run(args, command)),
         Command::Sources(Group { args, command }) => on_one_thread(sources::run(args, command)),
         Command::Sessions(Group { args, command }) => on_one_thread(sessions::run(args, command)),
         Command::Events(Group { args, command }) => on_one_thread(events::run(args, command)),

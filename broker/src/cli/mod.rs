@@ -35,5 +35,6 @@ pub mod table;
 pub mod tail;
 pub mod token;
 pub mod types;
+pub mod verify;
 
 pub use dispatch::main;

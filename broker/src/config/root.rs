@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    AdminConfig, AgentsConfig, AuthConfig, DeliveryConfig, EdgeConfig, Findings, LimitsConfig, LogConfig, RetentionConfig, SchemasConfig,
-    SourceConfig, StoreConfig, TracesConfig,
+    AdminConfig, AgentsConfig, AuthConfig, DeliveryConfig, EdgeConfig, Findings, JournalConfig, LimitsConfig, LogConfig, RetentionConfig,
+    SchemasConfig, SourceConfig, StoreConfig, TracesConfig,
 };
 
 /// Everything that an operator may set.
@@ -26,6 +26,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// How long things are kept.
     pub retention: RetentionConfig,
+    /// What is kept of the requests that came to the edge.
+    pub journal: JournalConfig,
     /// Who posts webhooks, by name.
     #[serde(default)]
     pub sources: BTreeMap<String, SourceConfig>,
@@ -48,6 +50,7 @@ impl Config {
         findings.within("admin", |findings| self.admin.check(self.auth.tokens_file.is_some(), findings));
         findings.within("store", |findings| self.store.check(findings));
         findings.within("retention", |findings| self.retention.check(findings));
+        findings.within("journal", |findings| self.journal.check(findings));
         findings.within("delivery", |findings| self.delivery.check(findings));
         findings.within("limits", |findings| self.limits.check(findings));
         findings.within("log", |findings| self.log.check(findings));

@@ -8,7 +8,7 @@
 //! | file | what it serves |
 //! |---|---|
 //! | `agent` | the agent API, one file for each kind of call: `publish`, `publish_stream`, `subscribe`, `settle`, `read`, `lineage` |
-//! | `subscription_admin`, `dead_letter_admin`, `session_admin`, `source_admin`, `quarantine_admin`, `schema_admin`, `store_admin` | the admin API |
+//! | `subscription_admin`, `dead_letter_admin`, `session_admin`, `source_admin`, `quarantine_admin`, `webhook_admin`, `schema_admin`, `store_admin` | the admin API |
 //! | [`convert`] | the contract and the domain |
 //! | `page` | page tokens of lists |
 
@@ -29,6 +29,7 @@ mod source_admin;
 mod store_admin;
 mod subscribe;
 mod subscription_admin;
+mod webhook_admin;
 
 pub use agent::Agent;
 pub use dead_letter_admin::DeadLetterAdmin;
@@ -39,3 +40,4 @@ pub use session_admin::SessionAdmin;
 pub use source_admin::SourceAdmin;
 pub use store_admin::StoreAdmin;
 pub use subscription_admin::SubscriptionAdmin;
+pub use webhook_admin::WebhookAdmin;

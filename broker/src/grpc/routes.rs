@@ -14,23 +14,25 @@ use waypost_proto::{
         source_admin_service_server::{self, SourceAdminServiceServer},
         store_admin_service_server::{self, StoreAdminServiceServer},
         subscription_admin_service_server::{self, SubscriptionAdminServiceServer},
+        webhook_admin_service_server::{self, WebhookAdminServiceServer},
     },
     wire::agent_service_server::{self, AgentServiceServer},
 };
 
-use super::{Agent, DeadLetterAdmin, QuarantineAdmin, SchemaAdmin, SessionAdmin, SourceAdmin, StoreAdmin, SubscriptionAdmin};
+use super::{Agent, DeadLetterAdmin, QuarantineAdmin, SchemaAdmin, SessionAdmin, SourceAdmin, StoreAdmin, SubscriptionAdmin, WebhookAdmin};
 use crate::{broker::Broker, ingress::LiveSources, limits};
 
 /// The services that agents call, by name: what reflection lists, and health answers for, on their listener.
 pub const AGENT_SERVICES: [&str; 1] = [agent_service_server::SERVICE_NAME];
 
 /// The services that operators call, by name.
-pub const ADMIN_SERVICES: [&str; 7] = [
+pub const ADMIN_SERVICES: [&str; 8] = [
     subscription_admin_service_server::SERVICE_NAME,
     dead_letter_admin_service_server::SERVICE_NAME,
     session_admin_service_server::SERVICE_NAME,
     source_admin_service_server::SERVICE_NAME,
     quarantine_admin_service_server::SERVICE_NAME,
+    webhook_admin_service_server::SERVICE_NAME,
     schema_admin_service_server::SERVICE_NAME,
     store_admin_service_server::SERVICE_NAME,
 ];
@@ -52,8 +54,9 @@ pub fn admin_routes(broker: &Arc<Broker>, sources: LiveSources) -> Routes {
         .add_service(SubscriptionAdminServiceServer::new(SubscriptionAdmin::new(Arc::clone(broker))))
         .add_service(DeadLetterAdminServiceServer::new(DeadLetterAdmin::new(Arc::clone(broker))))
         .add_service(SessionAdminServiceServer::new(SessionAdmin::new(Arc::clone(broker))))
-        .add_service(SourceAdminServiceServer::new(SourceAdmin::new(sources)))
-        .add_service(QuarantineAdminServiceServer::new(QuarantineAdmin::new(Arc::clone(&broker.store))))
+        .add_service(SourceAdminServiceServer::new(SourceAdmin::new(sources.clone())))
+        .add_service(QuarantineAdminServiceServer::new(QuarantineAdmin::new(Arc::clone(broker), sources)))
+        .add_service(WebhookAdminServiceServer::new(WebhookAdmin::new(broker.journal.clone())))
         .add_service(SchemaAdminServiceServer::new(SchemaAdmin::new(Arc::clone(&broker.schemas))))
         .add_service(StoreAdminServiceServer::new(StoreAdmin::new(Arc::clone(&broker.store), broker.stopping())));
     routes.routes()

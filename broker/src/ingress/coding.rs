@@ -43,6 +43,15 @@ pub(super) fn coding(headers: &HeaderMap) -> Result<Coding, Outcome> {
     }
 }
 
+/// A body as it is when it is not compressed, with its headers.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub(crate) fn unpacked(headers: &mut HeaderMap, raw: &Bytes, max: usize) -> Result<Bytes, String> {
+    let coding = coding(headers).map_err(|_| "its content-encoding is not one that is taken".to_owned())?;
+    coding.unpack(headers, raw, max)
+}
+
 impl Coding {
     /// What a body unpacks to, of at most `max` bytes; its headers are then those of what it is.
     ///

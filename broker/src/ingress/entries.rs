@@ -41,6 +41,11 @@ impl<T> Entries<T> {
         Ok(())
     }
 
+    /// Every entry.
+    pub(super) fn all(&self) -> impl Iterator<Item = &T> {
+        self.named.values().chain(self.open.iter().map(|(_, entry)| entry))
+    }
+
     /// The entry for a name.
     pub(super) fn find(&self, name: &str) -> Option<&T> {
         let mut part = name;

@@ -106,6 +106,14 @@ impl Identity {
         }
     }
 
+    /// The headers that it looks at.
+    pub(crate) fn headers(&self) -> Vec<&http::HeaderName> {
+        match self {
+            Self::DeliveryId(bound, _) | Self::Template(bound, _) => bound.headers(),
+            Self::BodyHash(_) | Self::None => Vec::new(),
+        }
+    }
+
     /// Whether it depends on the payload, so that each event of a webhook has one of its own.
     pub(crate) fn looks_inside(&self) -> bool {
         match self {

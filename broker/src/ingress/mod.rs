@@ -25,16 +25,20 @@
 //! | [`quarantine`] | verified webhooks that could not become their type |
 //! | `replays` | bodies that come again under another delivery id |
 //! | `watch` | sources that fall quiet, bursts of what cannot be verified |
+//! | `mend` | the same once they can: retried, or thrown away |
 //! | `outcome` | what can become of a request: statuses and counters |
 //! | `template` | texts made of parts of a request |
 //! | `coding` | compressed bodies |
 //! | `cloudevents` | CloudEvents in their three modes |
 //! | `body` | the body, read within its limits |
+//! | `check` | the way of a request, for somebody who wants to know where it ends |
+//! | `rewrite` | what is done to webhooks on their way |
 //! | `words` | configured values that are a word or a table |
 
 mod admission;
 mod answer;
 mod body;
+mod check;
 mod cloudevents;
 mod coding;
 pub mod decode;
@@ -44,10 +48,12 @@ mod greeting;
 mod identity;
 mod keys;
 mod live;
+mod mend;
 mod outcome;
 pub mod quarantine;
 mod rehearsal;
 mod replays;
+mod rewrite;
 mod source;
 mod template;
 #[cfg(test)]
@@ -62,16 +68,20 @@ mod words;
 pub(crate) use admission::Admission;
 pub use admission::Peer;
 use answer::Answer;
+pub use check::{Checked, Why};
+pub(crate) use coding::unpacked;
 pub use fetch::{FetchError, Fetched, Fetcher};
 pub(crate) use greeting::Greetings;
 pub(crate) use identity::Identity;
 pub use identity::{IdentityConfig, IdentityTable};
 pub use keys::KeyRing;
 pub use live::LiveSources;
+pub use mend::{Mended, Mender, Mending};
 pub use outcome::{Counters, Outcome};
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use replays::{OnReplay, Replays};
 pub use source::{SamePath, Source, Sources};
+pub(crate) use template::Part;
 pub use template::{Template, TemplateError};
 pub(crate) use typing::Typing;
 pub use typing::{About, TypeConfig, TypeTable};

@@ -4,13 +4,13 @@
 //! - Durable before the sender is answered, like an event; a system event tells of it in the same step.
 //! - A row is a version byte and an encoded `waypost.v1.GetQuarantinedWebhookResponse`: what the admin API shows is what is stored, and its
 //!   compatibility is checked with the contract's. Its key is the time of arrival, inverted, so that a scan gives the newest first, and a random number.
-//! - No secret and no signature is kept.
+//! - No secret and no signature is kept; what the source's own rules look at is kept whole, so that the webhook can be retried.
 //!
 //! The same webhook again (same source, identity and body) is answered with the id of the first, as far as memory reaches: the newest few
 //! thousand since the start. A retry that comes after a restart is kept once more, which costs a row and loses nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -51,6 +51,16 @@ pub struct Undecodable {
     pub message: String,
     /// Its identity; empty when none was found.
     pub identity: String,
+}
+
+/// A webhook to be kept, or one of the events of a webhook.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unfit<'a> {
+    pub(super) source: &'a Source,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) raw: &'a Bytes,
+    /// Whether it is one of several events of its webhook.
+    pub(super) is_part: bool,
 }
 
 /// A webhook in quarantine.
@@ -118,16 +128,8 @@ impl Quarantine {
     ///
     /// # Errors
     /// As a commit: it may have been kept if the outcome is unknown.
-    pub async fn keep(
-        &self,
-        store: &dyn EventStore,
-        now: Micros,
-        source: &Source,
-        headers: &HeaderMap,
-        raw: &Bytes,
-        why: Undecodable,
-    ) -> Result<Kept, CommitError> {
-        let same = same(source, raw, &why);
+    pub(super) async fn keep(&self, store: &dyn EventStore, now: Micros, unfit: Unfit<'_>, why: Undecodable) -> Result<Kept, CommitError> {
+        let same = same(unfit.source, unfit.raw, &why);
         let known = same.and_then(|same| self.known().ids.get(&same).cloned());
         // What is remembered may have gone with its time.
         if let Some(id) = known
@@ -135,12 +137,10 @@ impl Quarantine {
         {
             return Ok(Kept { id, again: true });
         }
-        let mut key = BytesMut::with_capacity(KEY_BYTES);
-        key.put_u64(!now);
-        key.put_u64(self.entropy.number());
+        let key = new_key(now, &self.entropy);
         let id = hex::encode(&key);
-        let told = self.notice(&id, now, source, &why);
-        let row = Row { key: key.freeze(), value: encode(&id, now, source, headers, raw, why) };
+        let told = self.notice(&id, now, unfit.source, &why);
+        let row = Row { value: encode(&new_row(&id, now, unfit, why)), key };
         let rows = vec![RowChange::Put(Table::Quarantine, row)];
         store.commit(now, Commit { rows, events: told.into_iter().collect(), ..Commit::default() }).await?;
         if let Some(same) = same {
@@ -193,49 +193,112 @@ fn same(source: &Source, raw: &[u8], why: &Undecodable) -> Option<u128> {
     Some(hash.digest128())
 }
 
-fn encode(id: &str, now: Micros, source: &Source, headers: &HeaderMap, raw: &Bytes, why: Undecodable) -> Bytes {
+/// The key of a webhook that arrived at a time.
+pub(super) fn new_key(arrived: Micros, entropy: &Entropy) -> Bytes {
+    let mut key = BytesMut::with_capacity(KEY_BYTES);
+    key.put_u64(!arrived);
+    key.put_u64(entropy.number());
+    key.freeze()
+}
+
+pub(super) fn new_row(id: &str, now: Micros, unfit: Unfit<'_>, why: Undecodable) -> GetQuarantinedWebhookResponse {
+    let Unfit { source, headers, raw, is_part } = unfit;
     let webhook = QuarantinedWebhook {
         id: id.to_owned(),
         source: source.name.to_string(),
-        event_type: why.event_type,
-        reason: why.reason.into(),
-        path: why.path,
-        message: why.message,
         received_at: Some(timestamp(now)),
         body_size: raw.len() as u64,
+        ..QuarantinedWebhook::default()
     };
-    let signature = source.verifier.as_ref().map_or(&[][..], |verifier| &verifier.scheme().signature.header);
-    let row = GetQuarantinedWebhookResponse { webhook: Some(webhook), body: raw.clone(), headers: kept_headers(headers, signature) };
+    GetQuarantinedWebhookResponse {
+        webhook: Some(why.told_of(webhook)),
+        body: raw.clone(),
+        headers: kept_headers(headers, source),
+        is_part,
+        body_masked: false,
+    }
+}
+
+impl Undecodable {
+    /// The same webhook, with this as what is wrong with it.
+    pub(super) fn told_of(self, webhook: QuarantinedWebhook) -> QuarantinedWebhook {
+        let Self { reason, event_type, path, message, identity } = self;
+        QuarantinedWebhook { event_type, reason: reason.into(), path, message, identity, ..webhook }
+    }
+}
+
+pub(super) fn encode(row: &GetQuarantinedWebhookResponse) -> Bytes {
     let mut value = BytesMut::with_capacity(1 + row.encoded_len());
     value.put_u8(VERSION);
     row.encode_raw(&mut value);
     value.freeze()
 }
 
-/// The headers by name, without what proves who the sender is.
-fn kept_headers(headers: &HeaderMap, signature: &[HeaderName]) -> BTreeMap<String, String> {
+/// The headers by name, without what proves who the sender is. Those that the source's rules look at come first, and are never masked
+/// but where they are the signature itself.
+fn kept_headers(headers: &HeaderMap, source: &Source) -> BTreeMap<String, String> {
     const SECRET: [&str; 7] = ["authorization", "cookie", "signature", "hmac", "token", "secret", "key"];
+    let signature = source.verifier.as_ref().map_or(&[][..], |verifier| &verifier.scheme().signature.header);
+    let looked_at = source.headers_looked_at();
     let kept = |name: &HeaderName| {
-        if signature.contains(name) || SECRET.iter().any(|word| name.as_str().contains(word)) {
-            return "(masked)".to_owned();
+        let is_attribute = source.cloudevents && name.as_str().starts_with("ce-");
+        let is_secret = !is_attribute && !looked_at.contains(&name) && SECRET.iter().any(|word| name.as_str().contains(word));
+        if signature.contains(name) || is_secret {
+            return MASKED.to_owned();
         }
         let values: Vec<_> = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        values.join(", ").chars().take(MAX_KEPT_HEADER_BYTES / 4).collect()
+        let text = values.join("\n");
+        text[..text.floor_char_boundary(MAX_KEPT_HEADER_BYTES)].to_owned()
     };
-    headers.keys().take(MAX_KEPT_HEADERS).map(|name| (name.as_str().to_owned(), kept(name))).collect()
+    let (first, rest): (Vec<_>, Vec<_>) = headers.keys().partition(|name| looked_at.contains(name));
+    first.into_iter().chain(rest).take(MAX_KEPT_HEADERS).map(|name| (name.as_str().to_owned(), kept(name))).collect()
 }
 
-/// A page of at most `size` quarantined webhooks, newest first: of one source, or of any if it is empty; for one reason, or for any if it
-/// is unspecified. Reads on until the page is full or all was read.
+/// What stands for a secret.
+pub(super) const MASKED: &str = "(masked)";
+
+/// With what is not kept, since it follows from what is.
+pub(super) fn as_shown(webhook: QuarantinedWebhook) -> QuarantinedWebhook {
+    QuarantinedWebhook { fingerprint: fingerprint(&webhook), ..webhook }
+}
+
+/// What is the same for webhooks that fail in the same way.
+fn fingerprint(webhook: &QuarantinedWebhook) -> String {
+    let path: Vec<&str> =
+        webhook.path.split('/').map(|step| if step.bytes().all(|byte| byte.is_ascii_digit()) { "" } else { step }).collect();
+    let mut hash = Xxh3::new();
+    for part in [&*webhook.source, &webhook.event_type, webhook.reason().as_str_name(), &path.join("/")] {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    format!("{:016x}", hash.digest())
+}
+
+/// Which webhooks of the quarantine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Which<'a> {
+    /// Of this source; empty for any.
+    pub source: &'a str,
+    /// For this reason; unspecified for any.
+    pub reason: Reason,
+    /// Of this fingerprint; empty for any.
+    pub fingerprint: &'a str,
+}
+
+impl Which<'_> {
+    fn holds(&self, webhook: &QuarantinedWebhook) -> bool {
+        (self.source.is_empty() || webhook.source == self.source)
+            && (self.reason == Reason::Unspecified || webhook.reason() == self.reason)
+            && (self.fingerprint.is_empty() || webhook.fingerprint == self.fingerprint)
+    }
+}
+
+/// A page of at most `size` quarantined webhooks, newest first. Reads on until the page is full or all was read.
 ///
 /// # Errors
 /// [`QuarantineError`] when the token is wrong or the store does not answer.
-pub async fn list(store: &dyn EventStore, size: usize, page_token: &str, source: &str, reason: Reason) -> Result<Page, QuarantineError> {
-    let mut from = if page_token.is_empty() {
-        Vec::new()
-    } else {
-        key(page_token).ok_or_else(|| QuarantineError::PageToken(page_token.to_owned()))?
-    };
+pub async fn list(store: &dyn EventStore, size: usize, page_token: &str, which: Which<'_>) -> Result<Page, QuarantineError> {
+    let mut from = from_token(page_token)?;
     let mut page = Page::default();
     loop {
         let rows = store.scan(Table::Quarantine, &from, QUARANTINE_SCAN_ROWS).await?;
@@ -247,13 +310,46 @@ pub async fn list(store: &dyn EventStore, size: usize, page_token: &str, source:
             }
             from = [&*row.key, &[0]].concat();
             let found = decode(&row).and_then(|row| row.webhook);
-            let wanted = |webhook: &QuarantinedWebhook| {
-                (source.is_empty() || webhook.source == source) && (reason == Reason::Unspecified || webhook.reason() == reason)
-            };
-            page.webhooks.extend(found.filter(wanted));
+            page.webhooks.extend(found.filter(|webhook| which.holds(webhook)));
         }
         if last {
             return Ok(page);
+        }
+    }
+}
+
+/// At most `count` ids of those that there are of a fingerprint, the oldest first, and the token for those after them; empty if there are
+/// no more. All of the quarantine is read for it.
+///
+/// # Errors
+/// [`QuarantineError`] when the token is wrong or the store does not answer.
+pub async fn oldest(
+    store: &dyn EventStore,
+    fingerprint: &str,
+    count: usize,
+    page_token: &str,
+) -> Result<(Vec<String>, String), QuarantineError> {
+    let after = from_token(page_token)?;
+    let which = Which { fingerprint, ..Which::default() };
+    let mut oldest = BTreeSet::new();
+    let (mut from, mut are_more) = (Vec::new(), false);
+    loop {
+        let rows = store.scan(Table::Quarantine, &from, QUARANTINE_SCAN_ROWS).await?;
+        let last = rows.len() < QUARANTINE_SCAN_ROWS;
+        for row in rows {
+            from = [&*row.key, &[0]].concat();
+            let is_due =
+                (after.is_empty() || row.key < after) && decode(&row).and_then(|row| row.webhook).is_some_and(|it| which.holds(&it));
+            if is_due {
+                // The older, the greater the key.
+                oldest.insert(row.key);
+                are_more |= oldest.len() > count && oldest.pop_first().is_some();
+            }
+        }
+        if last {
+            let ids: Vec<String> = oldest.iter().rev().map(hex::encode).collect();
+            let next = ids.last().filter(|_| are_more).cloned().unwrap_or_default();
+            return Ok((ids, next));
         }
     }
 }
@@ -290,7 +386,15 @@ pub async fn expire(store: &dyn EventStore, now: Micros, before: Micros) -> Resu
     }
 }
 
-fn key(id: &str) -> Option<Vec<u8>> {
+/// Where a list goes on.
+fn from_token(page_token: &str) -> Result<Vec<u8>, QuarantineError> {
+    if page_token.is_empty() {
+        return Ok(Vec::new());
+    }
+    key(page_token).ok_or_else(|| QuarantineError::PageToken(page_token.to_owned()))
+}
+
+pub(super) fn key(id: &str) -> Option<Vec<u8>> {
     hex::decode(id).ok().filter(|key| key.len() == KEY_BYTES)
 }
 
@@ -299,7 +403,9 @@ fn decode(row: &Row) -> Option<GetQuarantinedWebhookResponse> {
         tracing::error!(id = hex::encode(&row.key), "a quarantined webhook is of a format that this version does not know");
         return None;
     };
-    GetQuarantinedWebhookResponse::decode(encoded)
+    let mut found = GetQuarantinedWebhookResponse::decode(encoded)
         .inspect_err(|error| tracing::error!(id = hex::encode(&row.key), %error, "a quarantined webhook does not decode"))
-        .ok()
+        .ok()?;
+    found.webhook = found.webhook.map(as_shown);
+    Some(found)
 }

@@ -56,7 +56,8 @@ impl Source {
         };
         let Ok(mut request) = Request::post(&*self.path).body(()) else { return Rehearsal::Refused("its path is none".to_owned()) };
         *request.headers_mut() = headers;
-        let webhook = Webhook { head: request.into_parts().0, raw, kind, now: Clock::from_wall().now(), arrival: None, replay_of: None };
+        let (head, ()) = request.into_parts();
+        let webhook = Webhook { head: &head, raw, kind, now: Clock::from_wall().now(), arrival: None, replay_of: None };
         match self.understand(&webhook, &Entropy::from_os()) {
             Ok(Meaning::Greeting(_)) => Rehearsal::Greeting,
             Ok(Meaning::Event(event)) => {

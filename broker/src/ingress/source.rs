@@ -16,6 +16,7 @@ use super::{
     identity::Identity,
     outcome::Counters,
     replays::OnReplay,
+    template::Part,
     typing::Typing,
     verify::{BatchRule, Form, Incoming, KeySet, Rejection, Reply, Verifier, View},
     watch::SilentAfter,
@@ -87,6 +88,47 @@ impl Source {
     #[must_use]
     pub fn event_types(&self) -> Vec<String> {
         self.typing.event_types()
+    }
+
+    /// The headers that its identity and its types look at, and what says what the body is.
+    pub(crate) fn headers_looked_at(&self) -> Vec<&http::HeaderName> {
+        self.identity.headers().into_iter().chain(self.typing.headers()).chain([&http::header::CONTENT_TYPE]).collect()
+    }
+
+    /// What nobody may see: every secret that it has.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        let active = self.verifier.iter().flat_map(|verifier| verifier.secrets());
+        active.chain(&self.greetings.token).map(crate::config::Secret::expose)
+    }
+
+    fn signature_parts(&self) -> impl Iterator<Item = &Part> {
+        self.verifier.iter().filter_map(|verifier| verifier.scheme().signature.at.as_ref()).flat_map(super::Template::parts)
+    }
+
+    /// Where its signature stands in the payload, as JSON pointers; empty where it does not.
+    pub(crate) fn signature_pointers(&self) -> Vec<String> {
+        let pointer = |part: &Part| if let Part::Pointer(pointer) = part { Some(pointer.to_string()) } else { None };
+        self.signature_parts().filter_map(pointer).collect()
+    }
+
+    /// The parameters of its address that are its signature.
+    pub(crate) fn signature_parameters(&self) -> Vec<String> {
+        let name = |part: &Part| if let Part::Query(name) = part { Some(name.clone()) } else { None };
+        self.signature_parts().filter_map(name).collect()
+    }
+
+    /// What its provider names a delivery by, as far as a request that may be anybody's says; empty if it does not.
+    pub(crate) fn delivery_id_of(&self, request: Incoming<'_>) -> String {
+        let selected = str::from_utf8(request.body).ok().and_then(|text| self.selector.select(text).ok()).unwrap_or_default();
+        if matches!(self.identity, Identity::DeliveryId(..)) {
+            return self.identity.id(request.headers, &selected, request.body).unwrap_or_default();
+        }
+        let Some(rule) = self.verifier.as_ref().and_then(|verifier| verifier.scheme().delivery_id.as_ref()) else { return String::new() };
+        let mut selector = Selector::default();
+        rule.ask(&mut selector);
+        let selected = str::from_utf8(request.body).ok().and_then(|text| selector.select(text).ok()).unwrap_or_default();
+        let view = View::new(request, "", &selector, &selected);
+        view.text(rule).map_or_else(String::new, std::borrow::Cow::into_owned)
     }
 
     /// What tells its webhooks apart, as the admin API names it.

@@ -313,6 +313,20 @@ impl Bound {
         self.0.iter().any(inside)
     }
 
+    /// The headers that it looks at.
+    pub(crate) fn headers(&self) -> Vec<&HeaderName> {
+        fn within<'a>(part: &'a BoundPart, found: &mut Vec<&'a HeaderName>) {
+            match part {
+                BoundPart::Header(name) => found.push(name),
+                BoundPart::FirstOf(parts) | BoundPart::Optional(Bound(parts)) => parts.iter().for_each(|part| within(part, found)),
+                BoundPart::Literal(_) | BoundPart::Pointer(..) => {}
+            }
+        }
+        let mut found = Vec::new();
+        self.0.iter().for_each(|part| within(part, &mut found));
+        found
+    }
+
     /// Fills it in.
     ///
     /// # Errors

@@ -169,6 +169,13 @@ impl Typing {
         if problems.is_empty() { Ok(Self { source: source.to_owned(), parts, types: compiled, untyped }) } else { Err(problems) }
     }
 
+    /// The headers that its rules look at.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &http::HeaderName> {
+        let abouts = self.types.all().map(|event_type| &event_type.about).chain([&self.untyped]);
+        let abouts = abouts.flat_map(|about| [&about.subject, &about.ordering_key, &about.correlation_id].into_iter().flatten());
+        self.parts.iter().chain(abouts).flat_map(Bound::headers)
+    }
+
     /// The event types that webhooks of the source can become.
     pub(crate) fn event_types(&self) -> Vec<String> {
         let mut names: Vec<String> = self.types.iter().filter_map(|event_type| event_type.name.clone()).collect();

@@ -28,7 +28,7 @@ use crate::{
 
 /// A verified request.
 pub(super) struct Webhook<'a> {
-    pub(super) head: Parts,
+    pub(super) head: &'a Parts,
     pub(super) raw: Bytes,
     pub(super) kind: Kind,
     pub(super) now: u64,
@@ -123,7 +123,7 @@ impl Source {
     }
 
     /// The event of one payload. `id` is its identity where that does not follow from the payload.
-    fn event_of(
+    pub(super) fn event_of(
         &self,
         webhook: &Webhook<'_>,
         json: &Bytes,

@@ -5,15 +5,16 @@
 //! - The sender's fault is 4xx, ours is 503 with Retry-After; a verified webhook is 202 and kept, whatever it holds.
 //! - An unverified sender learns that it is, and nothing more.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{Method, StatusCode, request::Parts};
+use http::{Extensions, Method, StatusCode, request::Parts};
 use waypost_store::{AppendError, Appended, CommitError, Duplicate, EventHead, EventStore, NewEvent};
 
 use super::{
@@ -25,7 +26,7 @@ use super::{
     keys::{KeyRing, NoKeys},
     live::LiveSources,
     outcome::Outcome,
-    quarantine::{Quarantine, Reason, Undecodable},
+    quarantine::{Quarantine, Reason, Undecodable, Unfit},
     replays::{OnReplay, Replays},
     source::Source,
     understand::{Batch, Meaning, Meaningless, Webhook},
@@ -34,6 +35,7 @@ use super::{
 use crate::{
     clock::Clock,
     entropy::Entropy,
+    journal::{Decided, Journal, Note},
     telemetry::Sparse,
     trace::{Arrival, Tracer},
 };
@@ -55,6 +57,8 @@ pub struct Edge {
     pub replays: Arc<Replays>,
     /// Where spans go.
     pub tracer: Tracer,
+    /// Where requests are noted.
+    pub journal: Journal,
 }
 
 /// Serves every source that there is at the time, and has an answer for every other path. State and limits are inside: it can be served
@@ -81,39 +85,78 @@ struct Hook<'a> {
     quarantine: &'a Quarantine,
     pairing: &'a Sparse,
     arrival: Option<Arrival>,
+    /// What was read of the body, for the journal.
+    body: OnceLock<Bytes>,
 }
 
 async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     let Gate { edge, quarantine, pairing, .. } = &*gate;
-    let Some(source) = edge.sources.at(request.uri().path()) else { return unknown_path() };
-    if !source.admission.is_open() && !source.admission.admits(peer(&request), request.headers()) {
-        return gate.turn_away(&source, &request);
-    }
     let begun = edge.clock.now();
+    let Some(source) = edge.sources.at(request.uri().path()) else {
+        gate.note_refused(None, request, begun, Decided::UNKNOWN_PATH);
+        return unknown_path();
+    };
+    if !source.admission.is_open() && !source.admission.admits(peer(request.extensions()), request.headers()) {
+        return gate.turn_away(source, request, begun);
+    }
     let arrival = edge.tracer.arrival(&source.name, request.headers(), begun);
-    let hook = Hook { edge, source, quarantine, pairing, arrival };
-    let answer = hook.receive(request).await;
+    let hook = Hook { edge, source, quarantine, pairing, arrival, body: OnceLock::new() };
+    let (head, stream) = request.into_parts();
+    let answer = hook.receive(&head, stream).await;
     hook.source.counters.count(answer.outcome);
-    hook.source.counters.times.observe(hook.edge.clock.now().saturating_sub(begun));
+    let latency = hook.edge.clock.now().saturating_sub(begun);
+    hook.source.counters.times.observe(latency);
     tracing::debug!(source = %hook.source.name, outcome = answer.outcome.kind(), reason = answer.outcome.reason(), id = answer.id, "webhook");
     edge.tracer.answered(hook.arrival.as_ref(), &hook.source, answer.outcome, &answer.id);
+    if edge.journal.is_on() {
+        let sender = hook.source.admission.sender(peer(&head.extensions), &head.headers);
+        edge.journal.note(Note {
+            at: begun,
+            latency,
+            peer: sender,
+            head,
+            body: hook.body.into_inner().unwrap_or_default(),
+            decided: answer.outcome.into(),
+            id: answer.id.clone(),
+            detail: answer.text.clone(),
+            source: Some(hook.source),
+        });
+    }
     answer.into_response()
 }
 
 /// Whose connection a request came over.
-fn peer(request: &Request) -> Option<Peer> {
-    request.extensions().get().copied()
+fn peer(connection: &Extensions) -> Option<Peer> {
+    connection.get().copied()
 }
 
 impl Gate {
     /// The answer to who may not post: that of a path that there is not.
-    fn turn_away(&self, source: &Source, request: &Request) -> Response {
+    fn turn_away(&self, source: Arc<Source>, request: Request, begun: u64) -> Response {
         source.counters.count(Outcome::RefusedPeer);
         if self.strangers.is_due() {
-            let (peer, sender) = (peer(request), source.admission.sender(peer(request), request.headers()));
+            let peer = peer(request.extensions());
+            let sender = source.admission.sender(peer, request.headers());
             tracing::info!(source = &*source.name, ?peer, ?sender, "a request from an address that is not among the source's limits.peers");
         }
+        self.note_refused(Some(source), request, begun, Outcome::RefusedPeer.into());
         unknown_path()
+    }
+
+    /// Tells the journal of a request whose body nobody reads.
+    fn note_refused(&self, source: Option<Arc<Source>>, request: Request, begun: u64, decided: Decided) {
+        if !self.edge.journal.is_on() {
+            return;
+        }
+        let (head, _) = request.into_parts();
+        let connection = peer(&head.extensions);
+        let peer = match &source {
+            Some(source) => source.admission.sender(connection, &head.headers),
+            None => connection.map(|Peer(address)| address),
+        };
+        let latency = self.edge.clock.now().saturating_sub(begun);
+        let (id, detail) = (String::new(), String::new());
+        self.edge.journal.note(Note { at: begun, latency, source, peer, head, body: Bytes::new(), decided, id, detail });
     }
 }
 
@@ -124,17 +167,16 @@ fn unknown_path() -> Response {
 
 impl Hook<'_> {
     /// The order of work.
-    async fn receive(&self, request: Request) -> Answer {
-        match self.try_receive(request).await {
+    async fn receive(&self, head: &Parts, stream: Body) -> Answer {
+        match self.try_receive(head, stream).await {
             Ok(answer) | Err(answer) => answer,
         }
     }
 
-    async fn try_receive(&self, request: Request) -> Result<Answer, Answer> {
+    async fn try_receive(&self, head: &Parts, stream: Body) -> Result<Answer, Answer> {
         let Self { edge, source, .. } = self;
         let _place = source.admission.enter(edge.clock.now())?;
-        let (head, stream) = request.into_parts();
-        let at_the_door = source.greetings.at_the_door(incoming(&head, b""), source.verifier());
+        let at_the_door = source.greetings.at_the_door(incoming(head, b""), source.verifier());
         if let Some(greeting) = at_the_door {
             return self.greet(greeting).await;
         }
@@ -144,19 +186,24 @@ impl Hook<'_> {
         let (kind, coding) = (body::kind(&head.headers, source.taken())?, coding(&head.headers)?);
         let limit = |outcome| Answer::saying(outcome, source.max_body.to_string());
         let raw = body::read(&head.headers, stream, source.max_body, source.body_timeout).await.map_err(limit)?;
-        if let Some(greeting) = source.greetings.unverified(incoming(&head, &raw), source.verifier()) {
+        if edge.journal.is_on() {
+            let _ = self.body.set(raw.clone());
+        }
+        if let Some(greeting) = source.greetings.unverified(incoming(head, &raw), source.verifier()) {
             return self.greet(greeting).await;
         }
-        let keys = self.keys(incoming(&head, &raw)).await?;
-        source.verify(incoming(&head, &raw), keys.as_deref(), edge.clock.wall()).map_err(Outcome::from)?;
+        let keys = self.keys(incoming(head, &raw)).await?;
+        source.verify(incoming(head, &raw), keys.as_deref(), edge.clock.wall()).map_err(Outcome::from)?;
 
         let now = edge.clock.now();
         source.admission.spend(now)?;
         source.counters.verified_at(now);
         let mut webhook = Webhook { head, raw, kind, now, arrival: self.arrival.as_ref(), replay_of: None };
+        let mut unpacked;
         if coding != Coding::Identity {
-            match coding.unpack(&mut webhook.head.headers, &webhook.raw, source.max_body) {
-                Ok(plain) => webhook.raw = plain,
+            unpacked = head.clone();
+            match coding.unpack(&mut unpacked.headers, &webhook.raw, source.max_body) {
+                Ok(plain) => webhook = Webhook { head: &unpacked, raw: plain, ..webhook },
                 Err(problem) => return self.set_aside(&webhook, &webhook.raw, source.unreadable(&webhook, problem)).await,
             }
         }
@@ -280,7 +327,7 @@ impl Hook<'_> {
 
     /// The answer to what is stored, in our words or those that the provider wants.
     fn stored(&self, webhook: &Webhook<'_>, outcome: Outcome, id: String, text: String) -> Answer {
-        let reply = self.source.reply(incoming(&webhook.head, &webhook.raw)).map(Box::new);
+        let reply = self.source.reply(incoming(webhook.head, &webhook.raw)).map(Box::new);
         Answer { text, reply, ..Answer::about(outcome, id) }
     }
 
@@ -292,7 +339,9 @@ impl Hook<'_> {
             return Err(Answer::saying(Outcome::RefusedUndecodable, text));
         }
         let (reason, path, identity) = (why.reason, why.path.clone(), why.identity.clone());
-        let kept = quarantine.keep(&*edge.store, webhook.now, source, &webhook.head.headers, raw, why).await;
+        let is_part = raw.as_ptr_range() != webhook.raw.as_ptr_range();
+        let unfit = Unfit { source, headers: &webhook.head.headers, raw, is_part };
+        let kept = quarantine.keep(&*edge.store, webhook.now, unfit, why).await;
         let kept = kept.map_err(|error| match error {
             CommitError::Append(error) => unavailable(&error, source, &identity),
             _ => Outcome::StoreUnavailable.into(),
@@ -316,7 +365,8 @@ fn incoming<'a>(head: &'a Parts, body: &'a [u8]) -> Incoming<'a> {
     Incoming { method: &head.method, target: &head.uri, headers: &head.headers, body }
 }
 
-fn conflict(head: &EventHead) -> Undecodable {
+/// An identity that is stored already, with another body, where that must not be.
+pub(super) fn conflict(head: &EventHead) -> Undecodable {
     let (id, event_type) = (head.id().to_owned(), head.event_type().to_owned());
     let message = format!("an event {id} is stored already, of another body; the identity of the source says that this must not be");
     Undecodable { identity: id, event_type, ..Undecodable::new(Reason::IdentityConflict, message) }

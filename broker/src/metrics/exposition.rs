@@ -124,6 +124,7 @@ impl Collector for Exposition {
         writer.gauges("build_info", "The version that runs", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1.0)])?;
         self.listeners(&mut writer)?;
         self.webhooks(&mut writer)?;
+        self.journal(&mut writer)?;
         self.publishing(&mut writer)?;
         self.subscriptions(&mut writer)?;
         self.store(&mut writer)?;
@@ -158,7 +159,22 @@ impl Exposition {
         let under_way = now.iter().map(|source| (vec![("source", &*source.name)], f64::from(source.admission.under_way())));
         writer.gauges("webhooks_under_way", "Requests to a source that are being worked on", under_way)?;
         let times = sources().map(|(labels, counters)| (labels, &counters.times));
-        writer.histograms("webhook_seconds", "From the head of a request to its answer", times)
+        writer.histograms("webhook_seconds", "From the head of a request to its answer", times)?;
+        let mended = self.broker.mending.counts().map(|(outcome, count)| (vec![("outcome", outcome)], count));
+        writer.counters("quarantine_webhooks", "Quarantined webhooks that were looked at again, by what became of them", mended)
+    }
+
+    fn journal(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let counts = self.broker.journal.counts().unwrap_or_default();
+        let noted = [("written", counts.written), ("dropped", counts.dropped), ("failed", counts.failed)];
+        let noted = noted.map(|(outcome, count)| (vec![("outcome", outcome)], count));
+        writer.counters("journal_webhooks", "Requests to the edge, by what became of their entry in the journal", noted)?;
+        writer.counters(
+            "journal_damage",
+            "How many times the file of the journal was set aside because it was damaged",
+            only(counts.damage),
+        )?;
+        writer.gauges("journal_bytes", "Bytes that the file of the journal uses", only(gauge(counts.bytes)))
     }
 
     fn publishing(&self, writer: &mut Writer<'_>) -> fmt::Result {

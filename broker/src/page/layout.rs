@@ -21,18 +21,20 @@ pub(super) enum Place {
     Sessions,
     DeadLetters,
     Quarantine,
+    Webhooks,
     Story,
     Nowhere,
     /// Before the door.
     Outside,
 }
 
-const PLACES: [(Place, &str, &str); 6] = [
+const PLACES: [(Place, &str, &str); 7] = [
     (Place::Overview, "/", "Overview"),
     (Place::Subscriptions, "/subscriptions", "Subscriptions"),
     (Place::Sessions, "/sessions", "Sessions"),
     (Place::DeadLetters, "/dead-letters", "Dead letters"),
     (Place::Quarantine, "/quarantine", "Quarantine"),
+    (Place::Webhooks, "/webhooks", "Webhooks"),
     (Place::Story, "/story", "Find an event"),
 ];
 
@@ -106,9 +108,14 @@ fn frame(place: Place, title: &str, note: Option<&Note>, live: Option<&str>, who
 
 /// The choice of a reason in a filter; `chosen` is the number of one, as text.
 pub(super) fn reasons<R: Copy + Into<i32>>(reasons: &[(R, &str)], chosen: &str) -> Markup {
+    choice("Reason", reasons, chosen)
+}
+
+/// A field, sent as `reason`, to choose one of several things or none of them.
+pub(super) fn choice<R: Copy + Into<i32>>(label: &str, reasons: &[(R, &str)], chosen: &str) -> Markup {
     html! {
         label {
-            "Reason"
+            (label)
             select name="reason" {
                 option value="" { "any" }
                 @for &(reason, text) in reasons {

@@ -17,10 +17,11 @@
 //! | `layout` | the frame around every page, and how errors look |
 //! | `shown` | times, numbers and texts for people |
 //! | `payload` | payloads as indented JSON, cut where they are long |
-//! | `overview`, `subscriptions`, `sessions`, `dead_letters`, `quarantine`, `story` | one page, or a list and its pages |
+//! | `overview`, `subscriptions`, `sessions`, `dead_letters`, `quarantine`, `webhooks`, `story` | one page, or a list and its pages |
 //! | `tree` | a story as a picture |
 //! | `forms` | what a form sends, and how an action ends |
 //! | `actions` | redrive and discard dead letters |
+//! | `mending` | retry and discard quarantined webhooks |
 //! | `pausing` | stop a subscription, and let it go on |
 //! | `live` | newer parts, as they come |
 //! | `flow` | how much was accepted, delivered and settled lately |
@@ -31,6 +32,7 @@ mod flow;
 mod forms;
 mod layout;
 mod live;
+mod mending;
 mod overview;
 mod pages;
 mod pausing;
@@ -44,6 +46,7 @@ mod story;
 mod subscriptions;
 mod tree;
 mod trust;
+mod webhooks;
 
 pub use pages::Pages;
 pub use routes::router;

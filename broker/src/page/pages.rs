@@ -21,7 +21,7 @@ use crate::{
     access::{Authority, Caller},
     broker::Broker,
     entropy::{self, NoEntropy},
-    grpc::{Agent, DeadLetterAdmin, QuarantineAdmin, SessionAdmin, SourceAdmin, SubscriptionAdmin},
+    grpc::{Agent, DeadLetterAdmin, QuarantineAdmin, SessionAdmin, SourceAdmin, SubscriptionAdmin, WebhookAdmin},
     ingress::LiveSources,
     limits,
 };
@@ -37,6 +37,7 @@ pub struct Pages {
     pub(super) sessions: SessionAdmin,
     pub(super) sources: SourceAdmin,
     pub(super) quarantine: QuarantineAdmin,
+    pub(super) webhooks: WebhookAdmin,
     pub(super) flow: Arc<Flow>,
     /// Those whose page is kept up to date.
     pub(super) viewers: Arc<Semaphore>,
@@ -70,8 +71,9 @@ impl Pages {
             subscriptions: SubscriptionAdmin::new(Arc::clone(broker)),
             dead_letters: DeadLetterAdmin::new(Arc::clone(broker)),
             sessions: SessionAdmin::new(Arc::clone(broker)),
-            sources: SourceAdmin::new(sources),
-            quarantine: QuarantineAdmin::new(Arc::clone(&broker.store)),
+            sources: SourceAdmin::new(sources.clone()),
+            quarantine: QuarantineAdmin::new(Arc::clone(broker), sources),
+            webhooks: WebhookAdmin::new(broker.journal.clone()),
             flow: Flow::watch(broker),
             viewers: Arc::new(Semaphore::new(limits::MAX_PAGE_VIEWERS)),
             form_key: hex::encode(entropy::key()?).into(),

@@ -23,6 +23,7 @@ pub(super) struct Listed {
     source: String,
     /// By the number of the contract.
     reason: String,
+    fingerprint: String,
     after: String,
 }
 
@@ -46,20 +47,35 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visit: Visit, Query(qu
         page_token: query.after.clone(),
         source: query.source.clone(),
         reason: query.reason.parse().unwrap_or_default(),
+        fingerprint: query.fingerprint.clone(),
     };
     let listed = pages.quarantine.list_quarantined_webhooks(visit.asks(request)).await?.into_inner();
-    let here = |after: &str| shown::link("/quarantine", &[("source", &query.source), ("reason", &query.reason), ("after", after)]);
+    let here = |after: &str| {
+        let Listed { source, reason, fingerprint, .. } = &query;
+        shown::link("/quarantine", &[("source", source), ("reason", reason), ("fingerprint", fingerprint), ("after", after)])
+    };
     let next = Some(&listed.next_page_token).filter(|token| !token.is_empty()).map(|token| here(token));
     let content = html! {
         form.filter method="get" action="/quarantine" role="search" {
             label { "Source" input name="source" value=(query.source) maxlength="256" autocomplete="off"; }
             (layout::reasons(&REASONS, &query.reason))
+            label { "Fingerprint" input name="fingerprint" value=(query.fingerprint) maxlength="32" autocomplete="off"; }
             button { "Show" }
         }
         @if listed.webhooks.is_empty() {
             (layout::empty("There is no such webhook. Those come here that were verified and did not fit their type."))
         } @else {
-            (rows(&listed.webhooks, &visit))
+            form method="post" action="/quarantine/retry" {
+                input type="hidden" name="key" value=(pages.form_key());
+                input type="hidden" name="back" value=(here(&query.after));
+                p.actions {
+                    label.all hidden { input type="checkbox" data-all="id"; "All on this page" }
+                    button { "Retry the chosen" }
+                    button.danger formaction="/quarantine/discard" { "Discard the chosen…" }
+                }
+                (rows(&listed.webhooks, &visit))
+            }
+            @if !query.fingerprint.is_empty() { (all_of(&pages, &query.fingerprint)) }
         }
         (layout::pager(query.after.is_empty(), &here(""), next.as_deref()))
     };
@@ -67,21 +83,48 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visit: Visit, Query(qu
 }
 
 fn rows(webhooks: &[v1::QuarantinedWebhook], visit: &Visit) -> Markup {
-    let columns = [("Received", ""), ("Source", ""), ("Reason", ""), ("Where", ""), ("Message", ""), ("To become", ""), ("Size", "number")];
+    let columns = [
+        ("Choose", "choose"),
+        ("Received", ""),
+        ("Source", ""),
+        ("Reason", ""),
+        ("Where", ""),
+        ("Message", ""),
+        ("To become", ""),
+        ("Alike", ""),
+        ("Size", "number"),
+    ];
     let rows = html! {
         @for webhook in webhooks {
             tr {
+                td.choose {
+                    input type="checkbox" name="id" value=(webhook.id) aria-label={ "Choose " (shown::plain(&webhook.source)) " " (webhook.id) };
+                }
                 th scope="row" { a href={ "/quarantine/" (webhook.id) } { (shown::when(webhook.received_at.as_ref(), visit.now)) } }
                 td { (shown::plain(&webhook.source)) }
                 td { (reason(webhook.reason)) }
                 td.id { (shown::short(&shown::plain(&webhook.path), 60)) }
                 td.wide { (shown::short(&shown::plain(&webhook.message), 120)) }
                 td { (shown::short(&shown::plain(&webhook.event_type), 48)) }
+                td.id { a href=(shown::link("/quarantine", &[("fingerprint", &webhook.fingerprint)])) { (webhook.fingerprint) } }
                 td.number { (shown::size(webhook.body_size)) }
             }
         }
     };
     layout::table("Webhooks in quarantine, the newest first", &columns, &rows)
+}
+
+/// Buttons for all that fail in the same way.
+fn all_of(pages: &Pages, fingerprint: &str) -> Markup {
+    html! {
+        form.actions method="post" action="/quarantine/retry" {
+            input type="hidden" name="key" value=(pages.form_key());
+            input type="hidden" name="back" value=(shown::link("/quarantine", &[("fingerprint", fingerprint)]));
+            input type="hidden" name="fingerprint" value=(fingerprint);
+            button { "Retry all that fail like this" }
+            button.danger formaction="/quarantine/discard" { "Discard all that fail like this…" }
+        }
+    }
 }
 
 pub(super) async fn show(State(pages): State<Arc<Pages>>, visit: Visit, Path(id): Path<String>) -> Result<Markup, Trouble> {
@@ -93,13 +136,23 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visit: Visit, Path(id)
         @for (name, value) in &found.headers { tr { th.id scope="row" { (shown::plain(name)) } td.id.wide { (shown::plain(value)) } } }
     };
     let content = html! {
+        form.actions method="post" action="/quarantine/retry" {
+            input type="hidden" name="key" value=(pages.form_key());
+            input type="hidden" name="back" value={ "/quarantine/" (webhook.id) };
+            input type="hidden" name="id" value=(webhook.id);
+            button { "Retry" }
+            button.danger formaction="/quarantine/discard" { "Discard…" }
+        }
         (layout::facts(&[
             ("Source", text(&webhook.source)),
             ("Reason", html! { (reason(webhook.reason)) }),
             ("Where", html! { code { (text(&webhook.path)) } }),
             ("Message", text(&webhook.message)),
             ("Was to become", text(&webhook.event_type)),
+            ("Identity", html! { code { (text(&webhook.identity)) } }),
             ("Received", shown::exactly(webhook.received_at.as_ref(), visit.now)),
+            ("Retried", html! { (webhook.retries) " times" @if webhook.retried_at.is_some() { ", last " (shown::when(webhook.retried_at.as_ref(), visit.now)) } }),
+            ("Fail alike", html! { a href=(shown::link("/quarantine", &[("fingerprint", &webhook.fingerprint)])) { code { (webhook.fingerprint) } } }),
         ]))
         section aria-labelledby="body-title" {
             h2 #body-title { "Body" }

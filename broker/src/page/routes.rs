@@ -13,7 +13,9 @@ use axum::{
     routing::{get, post},
 };
 
-use super::{Pages, actions, dead_letters, live, overview, pausing, quarantine, sessions, sign_in, story, subscriptions, trust};
+use super::{
+    Pages, actions, dead_letters, live, mending, overview, pausing, quarantine, sessions, sign_in, story, subscriptions, trust, webhooks,
+};
 use crate::limits;
 
 /// Headers of every answer. The referrer policy is not the strictest: under that one, browsers hide the origin of forms.
@@ -48,6 +50,10 @@ pub fn router(pages: Pages) -> Router {
         .route("/dead-letters/discard", post(actions::discard))
         .route("/quarantine", get(quarantine::list))
         .route("/quarantine/{id}", get(quarantine::show))
+        .route("/quarantine/retry", post(mending::retry))
+        .route("/quarantine/discard", post(mending::discard))
+        .route("/webhooks", get(webhooks::list))
+        .route("/webhooks/{id}", get(webhooks::show))
         .route("/story", get(story::show))
         .route("/live", get(live::stream))
         .route("/sign-in", get(sign_in::show).post(sign_in::enter))

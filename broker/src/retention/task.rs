@@ -24,7 +24,7 @@ use crate::{
     error::Fault,
     filter::Filter,
     grpc::convert::incarnation,
-    ingress::quarantine,
+    ingress::{Mending, quarantine},
     limits,
     publisher::Publisher,
     registry::{Handle, Info, Registry},
@@ -36,6 +36,7 @@ struct Keeper {
     registry: Arc<Registry>,
     publisher: Arc<Publisher>,
     rules: RetentionRules,
+    mending: Arc<Mending>,
     started: Micros,
     gauge: Gauge,
     /// Whose end was told of.
@@ -45,11 +46,17 @@ struct Keeper {
 }
 
 /// Looks after it until the broker ends.
-pub(crate) async fn run(registry: Arc<Registry>, publisher: Arc<Publisher>, rules: RetentionRules, stop: CancellationToken) {
+pub(crate) async fn run(
+    registry: Arc<Registry>,
+    publisher: Arc<Publisher>,
+    rules: RetentionRules,
+    mending: Arc<Mending>,
+    stop: CancellationToken,
+) {
     let started = registry.shared().clock.now();
     let gauge = Gauge::default();
     let (warned, untold) = (BTreeSet::new(), Untold::default());
-    let mut keeper = Keeper { registry, publisher, rules, started, gauge, warned, dead_letters_at: started, untold };
+    let mut keeper = Keeper { registry, publisher, rules, mending, started, gauge, warned, dead_letters_at: started, untold };
     loop {
         tokio::select! {
             biased;
@@ -270,7 +277,10 @@ impl Keeper {
         let before = now.saturating_sub(micros(self.rules.quarantine));
         match quarantine::expire(&*self.shared().store, now, before).await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "quarantined webhooks were let go"),
+            Ok(count) => {
+                self.mending.expired(count);
+                tracing::warn!(count, "quarantined webhooks were let go: nobody mended their mapping within retention.quarantine");
+            }
             Err(error) => tracing::warn!(%error, "retention of quarantined webhooks failed; it is tried again"),
         }
     }

@@ -18,6 +18,7 @@ use crate::{
     entropy::{Entropy, NoEntropy},
     grpc,
     ingress::{self, Edge, KeyRing, LiveSources, Replays},
+    journal::Journal,
     metrics::{self, Exposition, Histogram},
     page::{self, Pages},
     trace::Tracer,
@@ -59,10 +60,15 @@ pub async fn start(mut setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Hist
     let (clock, entropy) = (Clock::from_wall(), Arc::new(Entropy::from_os()));
     let (tracer, export) = collector.map(|collector| Tracer::to(collector, clock)).unzip();
     let tracer = tracer.unwrap_or_default();
-    let settings = Settings { tracer: tracer.clone(), ..Settings::of(&config) };
+    let (journal, writer) = config.journal.rules(&config.store).map(|rules| Journal::new(rules, sources.clone(), clock)).unzip();
+    let journal = journal.unwrap_or_default();
+    let settings = Settings { tracer: tracer.clone(), journal: journal.clone(), ..Settings::of(&config) };
     let broker = Broker::open(Arc::clone(&store), clock, Arc::clone(&entropy), schemas, settings).await?;
     if let Some(export) = export {
         broker.spawn(export.run(broker.stopping()));
+    }
+    if let Some(writer) = writer {
+        broker.spawn(writer.run(broker.stopping()));
     }
     let agents = grpc::agent_routes(&broker).add_service(reflection(&grpc::AGENT_SERVICES)?).into_axum_router();
     let admin = grpc::admin_routes(&broker, sources.clone()).add_service(reflection(&grpc::ADMIN_SERVICES)?).into_axum_router();
@@ -73,7 +79,7 @@ pub async fn start(mut setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Hist
     broker.spawn(ingress::watch(sources.clone(), Arc::clone(&store), clock, published, interval, broker.stopping()));
     let replays = Arc::new(Replays::new(&entropy));
     broker.spawn(recall(Arc::clone(&replays), sources.clone(), Arc::clone(&store), clock.now()));
-    let edge = ingress::router(Edge { store, clock, entropy, sources, keys: KeyRing::default(), replays, tracer });
+    let edge = ingress::router(Edge { store, clock, entropy, sources, keys: KeyRing::default(), replays, tracer, journal });
     // Everything that is served there, whatever it is, is behind the guard; the page has a door of its own, with the same lock.
     let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority).merge(page));
     Ok(Opened { broker, routes: Routes { edge, agents, admin }, secrets })

@@ -22,6 +22,7 @@ use crate::{
     error::Fault,
     grpc::{DeadLetterAdmin, admin_routes, agent_routes},
     ingress::{Edge, KeyRing, LiveSources, Replays},
+    journal::Journal,
     limits,
     schema::Schemas,
 };
@@ -147,7 +148,8 @@ impl TestBroker {
         let store = Arc::clone(&self.broker.store);
         let tracer = self.settings.tracer.clone();
         let (entropy, replays) = (Arc::clone(entropy), Arc::new(Replays::new(entropy)));
-        let edge = Edge { store, clock: *clock, entropy, sources: sources.clone(), keys: KeyRing::default(), replays, tracer };
+        let (sources, keys, journal) = (sources.clone(), KeyRing::default(), Journal::off());
+        let edge = Edge { store, clock: *clock, entropy, sources, keys, replays, tracer, journal };
         webhook::post(edge, source, webhook.into()).await
     }
 

@@ -31,7 +31,7 @@ pub use contract::{
     Appended, BoxFuture, Claim, Claimed, Commit, DiskState, Duplicate, EventStore, Gap, GapCause, Micros, Offset, ReadBatch, ReadLimits,
     Row, RowChange, SegmentState, Selection, Table, TypeSet,
 };
-pub use embedded::{EmbeddedOptions, EmbeddedStore, ObserveSyncs, OpenError, glance, verify};
+pub use embedded::{EmbeddedOptions, EmbeddedStore, JOURNAL_FILE, ObserveSyncs, OpenError, glance, verify};
 pub use error::{AppendError, ClaimError, CommitError, ReadError};
 pub use event::{EventHead, HeadError, NewEvent, StoredEvent};
 pub use memory::{MemoryConfig, MemoryDisk, MemoryStore};

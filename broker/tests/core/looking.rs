@@ -10,6 +10,7 @@ use waypost_broker::{
     entropy::Entropy,
     grpc::admin_routes,
     ingress::{Edge, KeyRing, LiveSources, Replays, router},
+    journal::Journal,
     trace::Tracer,
 };
 use waypost_proto::v1::{
@@ -202,9 +203,9 @@ async fn quarantined_webhooks_are_shown_with_their_source_and_go_after_their_tim
     let world = World::new().await;
     let sources = sources();
     let (store, clock) = (Arc::clone(&world.broker.store), world.broker.clock);
-    let (entropy, tracer) = (Arc::new(Entropy::seeded(3)), Tracer::off());
-    let replays = Arc::new(Replays::new(&entropy));
-    let edge = router(Edge { store, clock, entropy, sources: sources.clone(), keys: KeyRing::default(), replays, tracer });
+    let (entropy, tracer, journal) = (Arc::new(Entropy::seeded(3)), Tracer::off(), Journal::off());
+    let (replays, keys) = (Arc::new(Replays::new(&entropy)), KeyRing::default());
+    let edge = router(Edge { store, clock, entropy, sources: sources.clone(), keys, replays, tracer, journal });
     let post = || http::Request::post("/hooks/tool").header("content-type", "application/json").body(Body::from("{")).unwrap();
     assert_eq!(edge.clone().oneshot(post()).await.unwrap().status(), http::StatusCode::ACCEPTED);
 

@@ -15,6 +15,7 @@ use waypost_broker::{
     entropy::Entropy,
     grpc::{admin_routes, agent_routes},
     ingress::LiveSources,
+    journal::Journal,
     publisher::PublishRules,
     registry::RegistryLimits,
     retention::RetentionRules,
@@ -57,6 +58,7 @@ pub(crate) fn settings() -> Settings {
             interval: Duration::from_secs(10),
         },
         tracer: Tracer::off(),
+        journal: Journal::off(),
     }
 }
 

@@ -68,6 +68,12 @@ pub(super) fn subscriptions() -> Vec<Case> {
 
 pub(super) fn looking_after() -> Vec<Case> {
     let letters = |count| v1::RedriveDeadLettersRequest { ids: vec![text("x"); count] };
+    let past = prost_types::Timestamp { seconds: -1, nanos: 0 };
+    let retries = |count, fingerprint: &str, token: &str| v1::RetryQuarantinedWebhooksRequest {
+        ids: vec![text("x"); count],
+        fingerprint: text(fingerprint),
+        page_token: text(token),
+    };
     let ending = |id: &str| v1::EndSessionRequest { session_id: text(id), subscription: String::new() };
     let mut cases = vec![
         case("DeadLetterAdminService/RedriveDeadLetters", letters(0), "ids", "1 to 1000"),
@@ -95,6 +101,21 @@ pub(super) fn looking_after() -> Vec<Case> {
             ErrorReason::NotFound,
             "no",
         ),
+        case("QuarantineAdminService/RetryQuarantinedWebhooks", v1::RetryQuarantinedWebhooksRequest::default(), "ids", "1 to 1000"),
+        case("QuarantineAdminService/RetryQuarantinedWebhooks", retries(1_001, "", ""), "ids", "1001"),
+        case("QuarantineAdminService/RetryQuarantinedWebhooks", retries(1, "x", ""), "fingerprint", "one of both"),
+        other(
+            "QuarantineAdminService/RetryQuarantinedWebhooks",
+            retries(0, "x", "nonsense"),
+            Code::InvalidArgument,
+            ErrorReason::PageTokenInvalid,
+            "start over",
+        ),
+        case("QuarantineAdminService/DiscardQuarantinedWebhooks", v1::DiscardQuarantinedWebhooksRequest::default(), "ids", "1 to 1000"),
+        case("WebhookAdminService/ListWebhooks", v1::ListWebhooksRequest { outcome: 99, ..Default::default() }, "outcome", "99"),
+        case("WebhookAdminService/ListWebhooks", v1::ListWebhooksRequest { since: Some(past), ..Default::default() }, "since", "1970"),
+        case("WebhookAdminService/GetWebhook", v1::GetWebhookRequest::default(), "id", "required"),
+        other("WebhookAdminService/GetWebhook", v1::GetWebhookRequest { id: text("no") }, Code::NotFound, ErrorReason::NotFound, "no"),
         case("SessionAdminService/EndSession", v1::EndSessionRequest::default(), "session_id", "required"),
         case("SessionAdminService/EndSession", ending("mine"), "session_id", "sessions list"),
         other(
@@ -125,7 +146,8 @@ pub(super) fn looking_after() -> Vec<Case> {
     cases
 }
 
-const LISTS: [&str; 6] = [
+const LISTS: [&str; 7] = [
+    "WebhookAdminService/ListWebhooks",
     "SubscriptionAdminService/ListSubscriptions",
     "DeadLetterAdminService/ListDeadLetters",
     "QuarantineAdminService/ListQuarantinedWebhooks",

@@ -5,7 +5,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`subscriptions`], [`dead_letters`], [`quarantine`], [`sources`], [`sessions`], [`events`] | the groups |
+//! | [`subscriptions`], [`dead_letters`], [`quarantine`], [`webhooks`], [`sources`], [`sessions`], [`events`] | the groups |
 //! | [`call`] | what all of them are told, and how they ask |
 
 pub mod call;
@@ -15,3 +15,4 @@ pub mod quarantine;
 pub mod sessions;
 pub mod sources;
 pub mod subscriptions;
+pub mod webhooks;

@@ -2,13 +2,21 @@
 
 use serde_json::{Value, json};
 use waypost_proto::v1::{
-    GetQuarantinedWebhookRequest, GetQuarantinedWebhookResponse, ListQuarantinedWebhooksRequest, QuarantineReason, QuarantinedWebhook,
+    DiscardQuarantinedWebhooksRequest, GetQuarantinedWebhookRequest, GetQuarantinedWebhookResponse, ListQuarantinedWebhooksRequest,
+    QuarantineOutcome, QuarantineReason, QuarantineResult, QuarantinedWebhook, RetryQuarantinedWebhooksRequest,
     quarantine_admin_service_client::QuarantineAdminServiceClient,
 };
 
-use super::call::{AdminArgs, Call, ListArgs, from_word, word};
+use super::call::{AdminArgs, Call, ListArgs, each, from_word, word};
 use crate::{
-    cli::{connection::refused, failure::Failure, output, table::Table, tail::time},
+    cli::{
+        confirm::confirm,
+        connection::{Connection, refused},
+        failure::Failure,
+        output,
+        table::Table,
+        tail::time,
+    },
     limits,
 };
 
@@ -24,14 +32,11 @@ Reasons: malformed_body, no_event_type, type_mismatch, required_field_missing, i
 Examples:
   waypost quarantine list
   waypost quarantine list --source github --reason type_mismatch
-  waypost quarantine list --json | jq -r '[.source, .path, .message] | @tsv' | sort | uniq -c    what is wrong most often")]
+  waypost quarantine list --json | jq -r '[.fingerprint, .source, .path, .message] | @tsv' | sort | uniq -c    what is wrong most often")]
     List {
-        /// Only of this source
-        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
-        source: String,
-        /// Only for this reason
-        #[arg(long, value_parser = reason)]
-        reason: Option<QuarantineReason>,
+        /// Which.
+        #[command(flatten)]
+        which: Which,
         /// How much.
         #[command(flatten)]
         list: ListArgs,
@@ -47,6 +52,79 @@ Examples:
         /// Its id
         id: String,
     },
+    /// Understand webhooks again, with the sources as the broker has them configured now
+    #[command(after_help = "\
+What fits becomes its event and leaves the quarantine; what does not fit yet stays, with its new reason. Doing it twice is
+harmless. Of several, the oldest come first. Exit code 1 if one still does not fit, or was refused.
+
+Examples:
+  waypost quarantine retry 0198c0de00000000000000000000000a
+  waypost quarantine retry --all --fingerprint 5bd1e995a3c10f77      all that failed in the same way
+  waypost quarantine retry --all --source github                     once its mapping is mended")]
+    Retry {
+        /// Their ids
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All that fit the conditions, or all there are
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// Which, with --all.
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Throw webhooks away, for good
+    #[command(after_help = "\
+Exit code 1 if one was refused, which is told on standard error.
+
+Examples:
+  waypost quarantine discard 0198c0de00000000000000000000000a
+  waypost quarantine discard --all --fingerprint 5bd1e995a3c10f77 --yes")]
+    Discard {
+        /// Their ids
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All that fit the conditions, or all there are
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// Which, with --all.
+        #[command(flatten)]
+        which: Which,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// Which webhooks.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Which {
+    /// Only of this source
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    source: String,
+    /// Only for this reason
+    #[arg(long, value_parser = reason)]
+    reason: Option<QuarantineReason>,
+    /// Only of this fingerprint, which all have that fail in the same way
+    #[arg(long, value_name = "FINGERPRINT", default_value = "", hide_default_value = true)]
+    fingerprint: String,
+}
+
+impl Which {
+    fn request(&self, page_size: u32, page_token: String) -> ListQuarantinedWebhooksRequest {
+        ListQuarantinedWebhooksRequest {
+            page_size: Some(page_size),
+            page_token,
+            source: self.source.clone(),
+            reason: self.reason.unwrap_or_default().into(),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Fate {
+    Retry,
+    Discard,
 }
 
 fn reason(text: &str) -> Result<QuarantineReason, String> {
@@ -61,19 +139,14 @@ fn reason(text: &str) -> Result<QuarantineReason, String> {
 /// What the broker refuses.
 pub async fn run(args: AdminArgs, command: QuarantineCommand) -> Result<(), Failure> {
     let call = Call::open(&args).await?;
-    let mut client = QuarantineAdminServiceClient::new(call.channel.clone()).max_decoding_message_size(limits::MAX_REQUEST_BYTES);
+    let mut client =
+        Quarantine(QuarantineAdminServiceClient::new(call.channel.clone()).max_decoding_message_size(limits::MAX_REQUEST_BYTES));
     match command {
-        QuarantineCommand::List { source, reason, list } => {
-            let page = async |size, page_token| {
-                let reason = reason.unwrap_or_default().into();
-                let request = ListQuarantinedWebhooksRequest { page_size: Some(size), page_token, source: source.clone(), reason };
-                let page = client.list_quarantined_webhooks(request).await.map_err(refused)?.into_inner();
-                Ok((page.webhooks, page.next_page_token))
-            };
-            call.list(&list, page, table).await
+        QuarantineCommand::List { which, list } => {
+            call.list(&list, async |size, token| client.page(which.request(size, token)).await, table).await
         }
         QuarantineCommand::Show { id } => {
-            let answer = client.get_quarantined_webhook(GetQuarantinedWebhookRequest { id }).await.map_err(refused)?.into_inner();
+            let answer = client.0.get_quarantined_webhook(GetQuarantinedWebhookRequest { id }).await.map_err(refused)?.into_inner();
             if call.is_json() {
                 output::line(json(&call, &answer)?);
             } else {
@@ -81,7 +154,104 @@ pub async fn run(args: AdminArgs, command: QuarantineCommand) -> Result<(), Fail
             }
             Ok(())
         }
+        QuarantineCommand::Retry { ids, which, .. } => {
+            let ids = client.named(ids, &which).await?;
+            client.decide(&call, ids, Fate::Retry).await
+        }
+        QuarantineCommand::Discard { ids, which, yes, .. } => {
+            let ids = client.named(ids, &which).await?;
+            if !ids.is_empty() {
+                let what = if ids.len() == 1 { format!("quarantined webhook {}", ids[0]) } else { format!("{} webhooks", ids.len()) };
+                confirm(yes, &format!("discard {what} for good"))?;
+            }
+            client.decide(&call, ids, Fate::Discard).await
+        }
     }
+}
+
+struct Quarantine(QuarantineAdminServiceClient<Connection>);
+
+impl Quarantine {
+    async fn page(&mut self, request: ListQuarantinedWebhooksRequest) -> Result<(Vec<QuarantinedWebhook>, String), Failure> {
+        let page = self.0.list_quarantined_webhooks(request).await.map_err(refused)?.into_inner();
+        Ok((page.webhooks, page.next_page_token))
+    }
+
+    /// The ids that were given, or those of all that fit, the oldest first: their events come in the order in which they arrived.
+    async fn named(&mut self, ids: Vec<String>, which: &Which) -> Result<Vec<String>, Failure> {
+        if !ids.is_empty() {
+            let is_all = which.request(0, String::new()) == ListQuarantinedWebhooksRequest { page_size: Some(0), ..Default::default() };
+            let both = || Failure::Usage("conditions choose among all; give ids, or --all with conditions".to_owned());
+            return is_all.then_some(ids).ok_or_else(both);
+        }
+        let mut all = Vec::new();
+        each(
+            usize::MAX,
+            async |size, token| self.page(which.request(size, token)).await,
+            |webhook| {
+                all.push(webhook.id);
+                Ok(true)
+            },
+        )
+        .await?;
+        all.reverse();
+        Ok(all)
+    }
+
+    async fn decide(&mut self, call: &Call, ids: Vec<String>, fate: Fate) -> Result<(), Failure> {
+        let (mut done, mut left) = (0_usize, Vec::new());
+        for ids in ids.chunks(limits::QUARANTINE_PER_CALL) {
+            for result in self.ask(ids.to_vec(), fate).await? {
+                if call.is_json() {
+                    output::line(call.types.mapped(&result)?);
+                }
+                match not_done(&result) {
+                    None => done += 1,
+                    Some(why) => {
+                        if !call.is_json() {
+                            eprintln!("{}: {}", result.id, why);
+                        }
+                        left.push((result.refusal.map(|refusal| refusal.code), why));
+                    }
+                }
+            }
+        }
+        if !call.is_json() {
+            let what = match fate {
+                Fate::Retry => "are events now",
+                Fate::Discard => "discarded",
+            };
+            output::line(format_args!("{done} of {} {what}", ids.len()));
+        }
+        match left.as_slice() {
+            [] => Ok(()),
+            [(Some(code), why)] if ids.len() == 1 => Err(Failure::of((*code).into(), why.clone())),
+            some => Err(Failure::Failed(format!("{} of {} are in quarantine as before", some.len(), ids.len()))),
+        }
+    }
+
+    async fn ask(&mut self, ids: Vec<String>, fate: Fate) -> Result<Vec<QuarantineResult>, Failure> {
+        Ok(match fate {
+            Fate::Retry => {
+                let request = RetryQuarantinedWebhooksRequest { ids, ..Default::default() };
+                self.0.retry_quarantined_webhooks(request).await.map_err(refused)?.into_inner().results
+            }
+            Fate::Discard => {
+                let request = DiscardQuarantinedWebhooksRequest { ids, ..Default::default() };
+                self.0.discard_quarantined_webhooks(request).await.map_err(refused)?.into_inner().results
+            }
+        })
+    }
+}
+
+/// Why a webhook is still there.
+fn not_done(result: &QuarantineResult) -> Option<String> {
+    if let Some(refusal) = &result.refusal {
+        return Some(refusal.message.clone());
+    }
+    let kept = result.webhook.as_ref().filter(|_| result.outcome() == QuarantineOutcome::Kept)?;
+    let reason = word(kept.reason().as_str_name(), PREFIX);
+    Some(format!("does not fit yet: {reason} {} {}", kept.path, kept.message))
 }
 
 /// As the mapping has it, except that a body of JSON is shown as JSON.
@@ -97,7 +267,7 @@ fn table(webhooks: &[QuarantinedWebhook]) -> String {
     if webhooks.is_empty() {
         return "nothing is in quarantine".to_owned();
     }
-    let mut table = Table::with_head(&["id", "received", "source", "event type", "reason", "path", "message"]);
+    let mut table = Table::with_head(&["id", "received", "source", "event type", "reason", "path", "fingerprint", "message"]);
     for webhook in webhooks {
         table.row([
             webhook.id.clone(),
@@ -106,6 +276,7 @@ fn table(webhooks: &[QuarantinedWebhook]) -> String {
             webhook.event_type.clone(),
             word(webhook.reason().as_str_name(), PREFIX),
             webhook.path.clone(),
+            webhook.fingerprint.clone(),
             webhook.message.clone(),
         ]);
     }
@@ -122,6 +293,14 @@ fn facts(call: &Call, answer: &GetQuarantinedWebhookResponse) -> Result<String, 
     table.fact("reason", word(webhook.reason().as_str_name(), PREFIX));
     table.fact("path", &webhook.path);
     table.fact("message", &webhook.message);
+    table.fact("identity", &webhook.identity);
+    table.fact("fingerprint", &webhook.fingerprint);
+    if webhook.retries > 0 {
+        table.fact("retried", format_args!("{} times, last {}", webhook.retries, time(webhook.retried_at)));
+    }
+    if answer.is_part {
+        table.fact("part", "one of the events of a webhook that held several");
+    }
     for (name, value) in &answer.headers {
         table.fact("header", format_args!("{name}: {value}"));
     }

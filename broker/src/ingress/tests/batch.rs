@@ -40,7 +40,7 @@ async fn an_item_that_fits_nothing_is_set_aside_alone() {
     assert_eq!(answer.summary(), (202, "accepted".to_owned()), "{answer:?}");
     assert_eq!(answer.text("message"), "2 events in quarantine, the others stored");
     assert_eq!(edge.events().await.len(), 2);
-    let page = crate::ingress::quarantine::list(&*edge.store, 10, "", "", Default::default()).await.unwrap();
+    let page = crate::ingress::quarantine::list(&*edge.store, 10, "", Default::default()).await.unwrap();
     let mut kept = Vec::new();
     for webhook in page.webhooks {
         kept.push(crate::ingress::quarantine::get(&*edge.store, &webhook.id).await.unwrap().unwrap().body);
@@ -54,7 +54,7 @@ async fn a_batch_of_nothing_but_trouble_is_kept_in_one_piece() {
     let edge = Harness::new(SOURCE);
     let body = format!("[{}{{\"id\":\"a\",\"type\":\"t\"}}]", "{\"x\":1},".repeat(40));
     assert_eq!(edge.post("grid", "", None, &body).await.summary(), (202, "accepted".to_owned()));
-    let page = crate::ingress::quarantine::list(&*edge.store, 10, "", "", Default::default()).await.unwrap();
+    let page = crate::ingress::quarantine::list(&*edge.store, 10, "", Default::default()).await.unwrap();
     let [kept] = &page.webhooks[..] else { panic!("{page:?}") };
     assert!(kept.message.starts_with("40 of 41 events do not fit; of the first:"), "{}", kept.message);
     let too_many = format!("[{}1]", "1,".repeat(1_000));

@@ -20,6 +20,7 @@ mod handshakes;
 mod hostile;
 mod identity;
 mod keys;
+mod mend;
 mod providers;
 mod quarantine;
 mod replays;
@@ -47,6 +48,7 @@ use crate::{
     config::{EdgeConfig, Findings, Secrets, SourceConfig, SourceContext, Span, parse},
     entropy::Entropy,
     envelope,
+    journal::Journal,
     schema::Schemas,
     system::SYSTEM_SOURCE,
     trace::Tracer,
@@ -127,6 +129,7 @@ impl Harness {
             keys,
             replays: Arc::clone(&replays),
             tracer: Tracer::off(),
+            journal: Journal::off(),
         };
         Self { router: router(edge), store, sources, live, replays, clock, _secrets: secrets }
     }

@@ -70,7 +70,9 @@ impl Attempt {
         let (store, clock) = (Arc::new(MemoryStore::open(MemoryConfig::default())), Clock::starting_at(at * 1_000_000));
         let entropy = Arc::new(Entropy::seeded(1));
         let replays = Arc::new(Replays::new(&entropy));
-        let edge = Edge { store, clock, entropy, sources: LiveSources::new(sources.clone()), keys: ring, replays, tracer: Tracer::off() };
+        let sources_now = LiveSources::new(sources.clone());
+        let (tracer, journal) = (Tracer::off(), Journal::off());
+        let edge = Edge { store, clock, entropy, sources: sources_now, keys: ring, replays, tracer, journal };
         let response = router(edge).oneshot(request(&vector.target, headers.clone(), vector.body.clone())).await.unwrap();
         let (head, body) = response.into_parts();
         let answer = Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() };

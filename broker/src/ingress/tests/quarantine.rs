@@ -3,7 +3,7 @@
 use super::*;
 use crate::ingress::{
     Outcome,
-    quarantine::{QuarantineError, Reason, get, list},
+    quarantine::{QuarantineError, Reason, Which, get, list},
 };
 
 const GITHUB: &str = "[github]\nscheme = \"github\"\nsecrets = [\"file:secret\"]";
@@ -89,7 +89,7 @@ async fn the_same_webhook_again_is_kept_once() {
     assert_eq!(first.text("event_id"), again.text("event_id"));
     let other = edge.post("github", "2", Some("push"), "{}").await;
     assert_ne!(first.text("event_id"), other.text("event_id"));
-    assert_eq!(list(&*edge.store, 10, "", "", Reason::Unspecified).await.unwrap().webhooks.len(), 2);
+    assert_eq!(list(&*edge.store, 10, "", Which::default()).await.unwrap().webhooks.len(), 2);
     assert_eq!(edge.count("github", Outcome::QuarantinedAgain), 1);
 }
 
@@ -104,7 +104,7 @@ async fn the_quarantine_is_listed_newest_first_in_pages() {
     let all = async |size, source, reason| {
         let (mut found, mut token) = (Vec::new(), String::new());
         loop {
-            let page = list(&*edge.store, size, &token, source, reason).await.unwrap();
+            let page = list(&*edge.store, size, &token, Which { source, reason, fingerprint: "" }).await.unwrap();
             assert!(page.webhooks.len() <= size);
             found.extend(page.webhooks);
             token = page.next_page_token;
@@ -120,7 +120,7 @@ async fn the_quarantine_is_listed_newest_first_in_pages() {
     assert_eq!(all(9, "other", Reason::Unspecified).await.len(), 35);
     assert_eq!(all(100, "other", Reason::RequiredFieldMissing).await.len(), 0);
     assert_eq!(all(2, "", Reason::RequiredFieldMissing).await.len(), 35);
-    let error = list(&*edge.store, 1, "nonsense", "", Reason::Unspecified).await.unwrap_err();
+    let error = list(&*edge.store, 1, "nonsense", Which::default()).await.unwrap_err();
     assert_eq!(error, QuarantineError::PageToken("nonsense".into()));
     assert_eq!(get(&*edge.store, "nonsense").await, Ok(None));
 }
@@ -135,7 +135,7 @@ async fn a_source_may_refuse_instead() {
         let answer = edge.post("github", "1", Some("push"), r#"{"repository":{}}"#).await;
         assert_eq!(answer.status, status, "{config}");
         assert!(answer.text("message").contains("/repository/full_name"), "{answer:?}");
-        let kept = list(&*edge.store, 10, "", "", Reason::Unspecified).await.unwrap().webhooks.len();
+        let kept = list(&*edge.store, 10, "", Which::default()).await.unwrap().webhooks.len();
         assert_eq!(kept, usize::from(status == 202));
     }
 }

@@ -62,6 +62,8 @@ pub enum Rejection {
 pub struct Verifier {
     scheme: Scheme,
     keys: Vec<Key>,
+    /// As they are configured, so that they can be found where they must not be.
+    secrets: Vec<Secret>,
     /// Where the provider calls the source.
     base: String,
     /// What a webhook must hold, by the names of the scheme's `allow`.
@@ -100,7 +102,8 @@ impl Verifier {
         let looked_at = looked_at.into_iter().flatten().chain(scheme.keys.as_ref().map(|rule| &rule.url)).chain(scheme.allow.values());
         looked_at.for_each(|template| template.ask(&mut selector));
         let signs_the_secret = scheme.signs_the_secret();
-        Ok(Self { scheme, keys, base: expected.base, allow: expected.allow, selector, signs_the_secret })
+        let secrets = secrets.to_vec();
+        Ok(Self { scheme, keys, secrets, base: expected.base, allow: expected.allow, selector, signs_the_secret })
     }
 
     /// The scheme.
@@ -113,6 +116,38 @@ impl Verifier {
     #[must_use]
     pub fn active_secrets(&self) -> usize {
         self.keys.len()
+    }
+
+    /// The same secrets under another reading of times.
+    pub(super) fn with(&self, scheme: Scheme) -> Self {
+        Self { scheme, ..self.clone() }
+    }
+
+    /// The same, called by another address.
+    pub(super) fn called(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
+    /// Another scheme with other secrets, if they go together.
+    pub(super) fn remade(&self, scheme: Scheme, secrets: &[Secret]) -> Option<Self> {
+        let expected = Expected { base: self.base.clone(), allow: self.allow.clone() };
+        (!secrets.is_empty()).then(|| Self::new(scheme, secrets, expected).ok()).flatten()
+    }
+
+    /// When a request says that it was signed, in microseconds since the Unix epoch; nothing vouches for it before it is verified.
+    pub(crate) fn signed_at(&self, request: Incoming<'_>) -> Option<u64> {
+        let rule = self.scheme.timestamp.as_ref()?;
+        let selected = self.select(request.body);
+        let view = View::new(request, &self.base, &self.selector, &selected);
+        let placed = self.placed(&view).ok()?;
+        let signatures = self.signatures(request.headers, placed.as_deref()).ok();
+        let view = View { signatures: signatures.as_ref(), ..view };
+        micros(rule.unit, &view.text(&rule.at)?)
+    }
+
+    /// What nobody may see: the active secrets, as they are configured. None where they are public keys.
+    pub(crate) fn secrets(&self) -> &[Secret] {
+        if self.scheme.method().is_some() { &[] } else { &self.secrets }
     }
 
     pub(crate) fn first_key(&self) -> Option<&Key> {

@@ -18,8 +18,10 @@
 //! | `public` | public keys |
 //! | `jwt` | signatures that are a token |
 //! | `engine` | [`Verifier`]: a scheme with its secrets |
+//! | `diagnose` | why a request is not verified: what would have to be otherwise |
 //! | `sign` | the same, the other way round: samples |
 
+mod diagnose;
 mod engine;
 mod grammar;
 mod jwt;
@@ -34,6 +36,7 @@ mod soundness;
 pub(crate) mod tests;
 mod view;
 
+pub use diagnose::{Around, Fault, diagnose};
 pub(crate) use engine::KeysAt;
 pub use engine::{Expected, Rejection, Verifier};
 pub(crate) use mac::equal;

@@ -349,6 +349,12 @@ impl Scheme {
         self.signed.parts().any(|part| matches!(part, Part::Url { .. }))
     }
 
+    /// Whether what is verified depends on the body.
+    pub(super) fn looks_at_the_body(&self) -> bool {
+        let is_of_the_body = |part: &Part| matches!(part, Part::Body | Part::Crc32 | Part::Pointer(_) | Part::Form | Part::FormField(_));
+        self.body_hash.is_some() || self.signature.at.is_some() || (self.algorithm.signs() && self.signed.parts().any(is_of_the_body))
+    }
+
     /// Whether the secret is a part of what is signed.
     #[must_use]
     pub fn signs_the_secret(&self) -> bool {

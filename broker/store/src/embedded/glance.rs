@@ -30,6 +30,9 @@ pub fn glance(directory: &Path) -> Result<Glance, UpkeepError> {
     let mut glance = Glance::default();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(crate::JOURNAL_FILE)) {
+            continue;
+        }
         glance.used += entry.metadata()?.len();
         glance.set_aside += u64::from(entry.file_name().to_str().is_some_and(|name| name.ends_with(".torn") || name.ends_with(".damaged")));
     }

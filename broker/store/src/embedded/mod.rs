@@ -60,7 +60,7 @@ mod wire;
 mod writer;
 
 pub use glance::glance;
-pub use options::{EmbeddedOptions, ObserveSyncs, OpenError};
+pub use options::{EmbeddedOptions, JOURNAL_FILE, ObserveSyncs, OpenError};
 pub use store::EmbeddedStore;
 pub use verify::verify;
 #[cfg(test)]

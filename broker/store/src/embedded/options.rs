@@ -2,6 +2,10 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+/// The file that belongs to whoever keeps a journal beside the store, in its directory: the store never looks at it, and does not count it.
+/// What begins with this name is left alone as well.
+pub const JOURNAL_FILE: &str = "webhooks.journal";
+
 /// Options of an embedded store. [`EmbeddedOptions::new`] has the defaults that are named here.
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {

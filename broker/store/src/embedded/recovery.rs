@@ -323,7 +323,12 @@ impl Recovery {
         let mut used = self.tables.bytes();
         // An index that is made again counts as the new one.
         let is_replaced = |name: &str| self.unsealed.iter().any(|segment| index_name(segment.summary.id) == name);
-        for name in self.disk.names()?.iter().filter(|name| !name.starts_with(tables::FILE) && !is_replaced(name)) {
+        for name in self
+            .disk
+            .names()?
+            .iter()
+            .filter(|name| !name.starts_with(tables::FILE) && !name.starts_with(crate::JOURNAL_FILE) && !is_replaced(name))
+        {
             used += self.disk.open(name)?.len()?;
         }
         // The indexes that are yet to be written count from the end of their segments on.

@@ -33,7 +33,7 @@ pub(super) fn render(written: &str, table: &BTreeMap<String, Scheme>) -> String 
     page
 }
 
-fn algorithm(scheme: &Scheme) -> String {
+pub(super) fn algorithm(scheme: &Scheme) -> String {
     let name = match scheme.algorithm {
         Algorithm::HmacSha1 => "HMAC-SHA1",
         Algorithm::HmacSha256 => "HMAC-SHA256",

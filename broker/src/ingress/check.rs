@@ -114,7 +114,7 @@ impl Source {
             Ok(plain) => plain,
             Err(problem) => return checked.ended("event", Outcome::QuarantinedMalformedBody, problem),
         };
-        let webhook = Webhook { head: &head, raw: plain, kind, now, arrival: None };
+        let webhook = Webhook { head: &head, raw: plain, kind, now, arrival: None, replay_of: None };
         match self.understand(&webhook, entropy) {
             Ok(Meaning::Event(event)) => checked.passed("event", format!("{} {}", event.head.event_type(), event.head.id())),
             Ok(Meaning::Batch(batch)) => {

@@ -233,7 +233,7 @@ impl Source {
         // What could not be unpacked on arrival is compressed still.
         let unpacked = if row.is_part { Ok(row.body.clone()) } else { unpacked(&mut head.headers, &row.body, self.max_body) };
         let raw = unpacked.map_err(|problem| Undecodable::new(Reason::MalformedBody, problem))?;
-        let webhook = Webhook { head: &head, raw: raw.clone(), kind, now: received_at(kept), arrival: None };
+        let webhook = Webhook { head: &head, raw: raw.clone(), kind, now: received_at(kept), arrival: None, replay_of: None };
         if row.is_part {
             let id = Some(kept.identity.clone()).filter(|id| !id.is_empty() && !self.identity.looks_inside());
             let event = self.event_of(&webhook, &raw, &raw, id, entropy)?;

@@ -94,8 +94,10 @@ fn step(outcome: Outcome) -> WebhookStep {
         | Outcome::QuarantinedNoIdentity
         | Outcome::QuarantinedInvalidEvent
         | Outcome::QuarantinedAgain
+        | Outcome::RefusedReplay
         | Outcome::RefusedUndecodable => WebhookStep::Decode,
         Outcome::Accepted
+        | Outcome::AcceptedReplay
         | Outcome::Duplicate
         | Outcome::ChangedDuplicate
         | Outcome::QuarantinedIdentityConflict

@@ -35,10 +35,17 @@ impl Done {
         self.found_by(&self.vector.verifier(), &[])
     }
 
-    /// The header of the signature, where it is in one.
-    fn signature(&self) -> Option<(HeaderName, String)> {
-        let rule = &self.vector.scheme().signature;
-        let name = rule.header.iter().find(|name| self.headers.contains_key(*name))?;
+    /// The header of the signature, where it is in one: the only one from now on, where a provider signs with each of its keys.
+    fn signature(&mut self) -> Option<(HeaderName, String)> {
+        let all = self.vector.scheme().signature.header.clone();
+        let without_others = |name: &HeaderName| {
+            let mut headers = self.headers.clone();
+            all.iter().filter(|other| *other != name).for_each(|other| drop(headers.remove(other)));
+            Self { headers, body: self.body.clone(), vector: self.vector.clone(), late: self.late }
+        };
+        let verifies = |done: &Self, name: &HeaderName| done.headers.contains_key(name) && done.found().is_none();
+        let (name, done) = all.iter().map(|name| (name, without_others(name))).find(|(name, done)| verifies(done, name))?;
+        *self = done;
         Some((name.clone(), self.headers[name].to_str().unwrap().to_owned()))
     }
 
@@ -96,7 +103,7 @@ fn a_wrong_secret_is_named_and_whose_it_is() {
         assert_eq!(done.found_by(&wrong, &[("mine", &wrong), ("yours", &right)]), Some(Fault::SecretOf("yours".into())), "{}", vector.name);
         tally.count("secret", &vector);
     }
-    tally.at_least("secret", 35);
+    tally.at_least("secret", 45);
 }
 
 #[test]
@@ -111,7 +118,7 @@ fn a_clock_that_is_off_is_named_with_the_seconds() {
         assert!(Fault::ClockSkew(seconds).to_string().starts_with("clock skew"));
         tally.count("clock", &vector);
     }
-    tally.at_least("clock", 8);
+    tally.at_least("clock", 20);
 }
 
 #[test]
@@ -142,8 +149,8 @@ fn a_body_that_was_changed_is_named_with_what_was_done_to_it() {
             tally.count("re-serialised", &vector);
         }
     }
-    tally.at_least("newline", 35);
-    tally.at_least("re-serialised", 4);
+    tally.at_least("newline", 45);
+    tally.at_least("re-serialised", 45);
 }
 
 #[test]
@@ -218,7 +225,7 @@ fn a_signature_that_is_written_otherwise_is_named() {
         twice.headers.append(&name, HeaderValue::from_str(&value).unwrap());
         assert_eq!(twice.found(), Some(Fault::HeaderRepeated), "{}", vector.name);
     }
-    for (fault, most) in [("encoding", 20), ("prefix", 3), ("unexpected prefix", 8), ("header", 20)] {
+    for (fault, most) in [("encoding", 45), ("prefix", 10), ("unexpected prefix", 25), ("header", 45)] {
         tally.at_least(fault, most);
     }
 }
@@ -240,7 +247,7 @@ fn an_address_that_is_not_the_one_that_was_called_is_named() {
         assert_eq!(done.found_by(&elsewhere, &[]), Some(Fault::Url(url)), "{}", vector.name);
         tally.count("url", &vector);
     }
-    tally.at_least("url", 4);
+    tally.at_least("url", 5);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod diagnose;
 mod page;
+mod provider_page;
 mod vector;
 
 use std::collections::BTreeMap;
@@ -80,6 +81,28 @@ fn says_what_the_table_says(name: &str, render: fn(&str, &BTreeMap<String, Schem
     }
     let written = std::fs::read_to_string(&path).unwrap();
     assert!(written == page, "docs/{name} is not what providers.toml says; the page says how to write it anew");
+}
+
+/// What keeps the pages of single providers true.
+#[test]
+fn the_page_of_each_provider_says_what_the_table_says() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/providers");
+    let all = std::fs::read_to_string(folder.with_extension("md")).unwrap();
+    for name in provider_page::PAGES {
+        let path = folder.join(format!("{name}.md"));
+        let written = std::fs::read_to_string(&path).unwrap();
+        let page = provider_page::render(name, provider(name).unwrap(), &written);
+        if std::env::var_os("WAYPOST_WRITE_DOCS").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written == page, "docs/providers/{name}.md is not what providers.toml says; its first lines say how to write it anew");
+        assert!(
+            written.contains("## Try it\n") && written.contains("hecked against <https://"),
+            "{name}: how to try it, and what it was checked against"
+        );
+        assert!(all.contains(&format!("(providers/{name}.md)")), "docs/providers.md does not lead to {name}");
+    }
 }
 
 #[test]

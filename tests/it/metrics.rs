@@ -64,6 +64,8 @@ async fn each_figure_says_what_happened() {
     for _ in 0..3 {
         deliveries.push(soon("a delivery", routing.try_next()).await.unwrap().unwrap());
     }
+    // Before there is a dead letter: the event that tells of it is one offset more, which it does not want.
+    assert!(Scrape::of(&stand).await.get(r#"waypost_subscription_lag_offsets{subscription="routing"}"#).abs() < f64::EPSILON);
     let held = deliveries.pop().unwrap();
     deliveries.pop().unwrap().reject("not for us").await.unwrap();
     deliveries.pop().unwrap().ack().await.unwrap();
@@ -83,7 +85,6 @@ async fn each_figure_says_what_happened() {
         (r#"waypost_subscription_dead_letters{subscription="routing"}"#, 1.0),
         (r#"waypost_subscription_outstanding_events{subscription="routing"}"#, 1.0),
         (r#"waypost_subscription_sessions{subscription="routing"}"#, 1.0),
-        (r#"waypost_subscription_lag_offsets{subscription="routing"}"#, 0.0),
         ("waypost_store_full", 0.0),
         ("waypost_store_damage_total", 0.0),
     ] {

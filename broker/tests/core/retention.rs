@@ -198,7 +198,7 @@ async fn p11_an_abandoned_subscription_is_warned_of_and_goes_with_a_system_event
 async fn p11_who_pins_a_filling_store_is_named() {
     let world = small().await;
     let mut agent = world.agent().await;
-    let mut operator = agent.subscribe(SubscribeRequest { spec: Some(of_types(&["waypost.store.*"])), ..to("operator") }).await;
+    let mut operator = agent.subscribe(SubscribeRequest { spec: Some(of_types(&["waypost.storage.*"])), ..to("operator") }).await;
     drop(agent.subscribe(to("pinning")).await);
     while world.broker.store.disk().used < 600 << 10 {
         let request = (0..100).map(|at| crate::world::item(&format!("{}-{at}", world.broker.store.disk().next))).collect();

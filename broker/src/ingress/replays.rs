@@ -127,15 +127,16 @@ impl Replays {
     }
 }
 
-/// Where the newest part of the log begins: as many whole segments as are worth reading at a start.
+/// Where the newest part of the log begins: the segment being written, and as many before it as are worth reading at a start.
 fn newest(store: &dyn EventStore) -> Offset {
     let disk = store.disk();
+    let Some((last, before)) = disk.segments.split_last() else { return disk.first };
     let mut bytes = 0;
-    let recent = disk.segments.iter().rev().take_while(|segment| {
+    let recent = before.iter().rev().take_while(|segment| {
         bytes += segment.bytes;
         bytes <= RECALLED_BYTES
     });
-    recent.last().or(disk.segments.last()).map_or(disk.first, |segment| segment.first)
+    recent.last().unwrap_or(last).first
 }
 
 /// The body that an event came with: kept beside it, or the same as its data.

@@ -177,7 +177,7 @@ fn laid_out(tokens: &[String], style: &Style) -> String {
     out
 }
 
-/// With `\uXXXX` for what is not ASCII.
+/// With escapes such as `\u00e9` for what is not ASCII.
 fn ascii(token: &str) -> String {
     let mut out = String::with_capacity(token.len());
     for c in token.chars() {
@@ -195,7 +195,7 @@ fn plain(token: &str) -> String {
     serde_json::from_str::<String>(token).ok().and_then(|text| serde_json::to_string(&text).ok()).unwrap_or_else(|| token.to_owned())
 }
 
-/// With escaped slashes and `\uXXXX`, as PHP writes.
+/// With escaped slashes and escapes such as `\u00e9`, as PHP writes.
 fn slashes(token: &str) -> String {
     ascii(&plain(token)).replace('/', "\\/")
 }

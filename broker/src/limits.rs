@@ -253,3 +253,5 @@ pub const BURST_WINDOW: Span = Span::from_millis(300_000);
 pub const MAX_REMEMBERED_BODIES: usize = 100_000;
 /// How much of the newest part of the log is read for them at a start.
 pub const RECALLED_BYTES: u64 = 64 << 20;
+/// How many requests a second are journalled; a second's worth may come at once. What is beyond is counted as dropped.
+pub const JOURNAL_NOTES_PER_SECOND: u32 = 1_000;

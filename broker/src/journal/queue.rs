@@ -92,6 +92,8 @@ pub(super) struct Shared {
     pub(super) file: File,
     /// Bytes of notes that wait.
     pub(super) waiting: AtomicUsize,
+    /// How many notes are taken: sanitising and writing one costs about as much as the webhook did.
+    pub(super) pace: Rate,
     /// How many signatures that do not fit are looked into.
     pub(super) findings: Rate,
     pub(super) written: AtomicU64,
@@ -125,6 +127,7 @@ impl Journal {
             sources,
             clock,
             file,
+            pace: Rate::new(limits::JOURNAL_NOTES_PER_SECOND),
             findings: Rate::new(limits::JOURNAL_FINDINGS_PER_SECOND),
             waiting: AtomicUsize::new(0),
             written,
@@ -144,6 +147,10 @@ impl Journal {
     pub fn note(&self, note: Note) {
         let Some(inner) = &self.0 else { return };
         let (shared, bytes) = (&inner.shared, note.bytes());
+        if shared.pace.spend(shared.clock.now(), 1).is_err() {
+            shared.dropped.fetch_add(1, Relaxed);
+            return;
+        }
         let fits = shared.waiting.fetch_add(bytes, Relaxed) + bytes <= limits::JOURNAL_QUEUE_BYTES;
         if !fits || inner.queue.try_send(Message::Note(Box::new(note))).is_err() {
             shared.waiting.fetch_sub(bytes, Relaxed);

@@ -128,7 +128,10 @@ pub const MAX_KEPT_HEADER_BYTES: usize = 1024;
 pub const MAX_REMEMBERED_QUARANTINE: usize = 4096;
 /// The most rows that are read at once from the quarantine: each may hold a body.
 pub const QUARANTINE_SCAN_ROWS: usize = 32;
-/// Notes that wait for the journal of webhooks; beyond it they are dropped.
+/// How many requests that were refused are journalled in a second, and how many others; a second's worth may come at once. What is beyond is
+/// counted as dropped.
+pub const JOURNAL_NOTES_PER_SECOND: u32 = 500;
+/// Notes that wait for the journal of webhooks: a second's worth of both kinds. Beyond it they are dropped.
 pub const JOURNAL_QUEUE: usize = 1024;
 /// Bytes that these have together.
 pub const JOURNAL_QUEUE_BYTES: usize = 16 * 1024 * 1024;
@@ -253,5 +256,3 @@ pub const BURST_WINDOW: Span = Span::from_millis(300_000);
 pub const MAX_REMEMBERED_BODIES: usize = 100_000;
 /// How much of the newest part of the log is read for them at a start.
 pub const RECALLED_BYTES: u64 = 64 << 20;
-/// How many requests a second are journalled; a second's worth may come at once. What is beyond is counted as dropped.
-pub const JOURNAL_NOTES_PER_SECOND: u32 = 1_000;

@@ -41,8 +41,8 @@ impl<T> Entries<T> {
         Ok(())
     }
 
-    /// Every entry.
-    pub(super) fn all(&self) -> impl Iterator<Item = &T> {
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.named.values().chain(self.open.iter().map(|(_, entry)| entry))
     }
 
@@ -62,11 +62,6 @@ impl<T> Entries<T> {
             (_, Some((_, entry))) | (Some((_, entry)), None) => Some(entry),
             (None, None) => None,
         }
-    }
-
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.named.values().chain(self.open.iter().map(|(_, entry)| entry))
     }
 }
 

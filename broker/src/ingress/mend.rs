@@ -86,6 +86,15 @@ struct Plan {
     first: Option<String>,
 }
 
+/// What becomes of the row of a webhook.
+struct Changes {
+    rows: Vec<RowChange>,
+    /// What is told of parts that are in quarantine by themselves now.
+    told: Vec<NewEvent>,
+    /// How it is in quarantine afterwards, if it is.
+    kept: Option<QuarantinedWebhook>,
+}
+
 impl Mender {
     /// For a broker and the sources that it has at the time.
     #[must_use]
@@ -157,8 +166,8 @@ impl Mender {
     async fn carry_out(&self, source: &Source, found: Found, mut plan: Plan) -> Result<Mended, Fault> {
         loop {
             let now = self.broker.clock.now();
-            let (rows, kept) = self.rows(source, &found, &plan, now);
-            let events: Vec<NewEvent> = plan.events.iter().map(|(event, _)| event.clone()).collect();
+            let Changes { rows, told, kept } = self.changes(source, &found, &plan, now);
+            let events: Vec<NewEvent> = plan.events.iter().map(|(event, _)| event.clone()).chain(told).collect();
             match self.broker.store.commit(now, Commit { events, rows, ..Commit::default() }).await {
                 Ok(appended) => return Ok(plan.outcome(&appended, kept)),
                 Err(CommitError::Conflict { index, .. }) if index < plan.events.len() => {
@@ -176,8 +185,8 @@ impl Mender {
         }
     }
 
-    /// What becomes of the row; and how it is in quarantine afterwards, if it is.
-    fn rows(&self, source: &Source, found: &Found, plan: &Plan, now: Micros) -> (Vec<RowChange>, Option<QuarantinedWebhook>) {
+    /// What becomes of the row.
+    fn changes(&self, source: &Source, found: &Found, plan: &Plan, now: Micros) -> Changes {
         let put = |key: &Bytes, row: &GetQuarantinedWebhookResponse| {
             RowChange::Put(Table::Quarantine, Row { key: key.clone(), value: quarantine::encode(row) })
         };
@@ -188,21 +197,23 @@ impl Mender {
             let webhook = why.clone().told_of(found.webhook.clone());
             let webhook = QuarantinedWebhook { retries, retried_at: Some(timestamp(now)), ..webhook };
             let row = GetQuarantinedWebhookResponse { webhook: Some(webhook.clone()), ..found.row.clone() };
-            return (vec![put(&found.key, &row)], Some(quarantine::as_shown(webhook)));
+            let rows = vec![put(&found.key, &row)];
+            return Changes { rows, told: Vec::new(), kept: Some(quarantine::as_shown(webhook)) };
         }
         let mut rows = vec![RowChange::Delete(Table::Quarantine, found.key.clone())];
-        let (headers, mut first) = (headers_of(&found.row), None);
+        let (headers, mut told, mut first) = (headers_of(&found.row), Vec::new(), None);
         for (raw, why) in &plan.aside {
             let arrived = received_at(&found.webhook);
             let key = quarantine::new_key(arrived, &self.broker.entropy);
-            let unfit = Unfit { source, headers: &headers, raw, is_part: true };
-            let mut row = quarantine::new_row(&hex::encode(&key), arrived, unfit, why.clone());
+            let (id, unfit) = (hex::encode(&key), Unfit { source, headers: &headers, raw, is_part: true });
+            told.extend(quarantine::notice(&id, source, why).seal(None, now, &self.broker.entropy));
+            let mut row = quarantine::new_row(&id, arrived, unfit, why.clone());
             // What was masked on arrival is masked still.
             row.headers.clone_from(&found.row.headers);
             first = first.or_else(|| row.webhook.clone());
             rows.push(put(&key, &row));
         }
-        (rows, first.map(quarantine::as_shown))
+        Changes { rows, told, kept: first.map(quarantine::as_shown) }
     }
 }
 

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName};
 use prost::Message;
 use serde_json::json;
 use waypost_proto::v1::{GetQuarantinedWebhookResponse, QuarantinedWebhook};
-use waypost_store::{Commit, CommitError, EventStore, Micros, NewEvent, ReadError, Row, RowChange, Table};
+use waypost_store::{Commit, CommitError, EventStore, Micros, ReadError, Row, RowChange, Table};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::source::Source;
@@ -139,7 +139,7 @@ impl Quarantine {
         }
         let key = new_key(now, &self.entropy);
         let id = hex::encode(&key);
-        let told = self.notice(&id, now, unfit.source, &why);
+        let told = notice(&id, unfit.source, &why).seal(None, now, &self.entropy).ok();
         let row = Row { value: encode(&new_row(&id, now, unfit, why)), key };
         let rows = vec![RowChange::Put(Table::Quarantine, row)];
         store.commit(now, Commit { rows, events: told.into_iter().collect(), ..Commit::default() }).await?;
@@ -149,22 +149,22 @@ impl Quarantine {
         Ok(Kept { id, again: false })
     }
 
-    /// What is told of a webhook, in the step that keeps it.
-    fn notice(&self, id: &str, now: Micros, source: &Source, why: &Undecodable) -> Option<NewEvent> {
-        let facts = json!({
-            "quarantined": id,
-            "source": &*source.name,
-            "event_id": why.identity,
-            "event_type": why.event_type,
-            "reason": why.reason.as_str_name(),
-            "path": why.path,
-        });
-        Notice { topic: Topic::QuarantineAdded, subject: Arc::clone(&source.name), facts }.seal(None, now, &self.entropy).ok()
-    }
-
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is told of a webhook, in the step that keeps it.
+pub(super) fn notice(id: &str, source: &Source, why: &Undecodable) -> Notice {
+    let facts = json!({
+        "quarantined": id,
+        "source": &*source.name,
+        "event_id": why.identity,
+        "event_type": why.event_type,
+        "reason": why.reason.as_str_name(),
+        "path": why.path,
+    });
+    Notice { topic: Topic::QuarantineAdded, subject: Arc::clone(&source.name), facts }
 }
 
 impl Known {

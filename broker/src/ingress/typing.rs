@@ -171,7 +171,7 @@ impl Typing {
 
     /// The headers that its rules look at.
     pub(crate) fn headers(&self) -> impl Iterator<Item = &http::HeaderName> {
-        let abouts = self.types.all().map(|event_type| &event_type.about).chain([&self.untyped]);
+        let abouts = self.types.iter().map(|event_type| &event_type.about).chain([&self.untyped]);
         let abouts = abouts.flat_map(|about| [&about.subject, &about.ordering_key, &about.correlation_id].into_iter().flatten());
         self.parts.iter().chain(abouts).flat_map(Bound::headers)
     }

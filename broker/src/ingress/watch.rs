@@ -128,28 +128,33 @@ impl Heard {
 #[derive(Clone, Debug, Default)]
 struct Burst {
     since: Micros,
-    /// How many there were, since the start of the broker, when the window began.
+    /// How many the source had counted when the window began.
     before: u64,
     told: bool,
 }
 
 impl Burst {
-    /// The number of refusals of this window, if it is to be told now. `refused` is how many there were since the start.
-    fn look(&mut self, refused: u64, now: Micros) -> Option<u64> {
-        let count = refused - self.before;
+    fn starting_at(since: Micros) -> Self {
+        Self { since, ..Self::default() }
+    }
+
+    /// The number of refusals of this window and how long it is, if it is to be told now. `refused` is how many the source counts.
+    fn look(&mut self, refused: u64, now: Micros) -> Option<(u64, Micros)> {
+        // A source that was taken out of the configuration and is there again counts anew.
+        self.before = if refused < self.before { 0 } else { self.before };
+        let (count, within) = (refused - self.before, now.saturating_sub(self.since));
         let is_burst = count >= BURST_OF_REFUSALS;
         let tells = is_burst && !self.told;
         self.told |= is_burst;
-        if now.saturating_sub(self.since) >= BURST_WINDOW.micros() {
+        if within >= BURST_WINDOW.micros() {
             // It goes on as long as each window is one.
             *self = Self { since: now, before: refused, told: is_burst };
         }
-        tells.then_some(count)
+        tells.then_some((count, within))
     }
 }
 
 /// What is remembered of one source.
-#[derive(Default)]
 struct Watched {
     heard: Heard,
     burst: Burst,
@@ -208,7 +213,8 @@ impl Watch {
             let rows = self.store.scan(Table::Broker, &key, 1).await.map_err(|error| error.to_string())?;
             let kept = rows.into_iter().find(|row| row.key == key).and_then(|row| Heard::decode(row.value).ok());
             let heard = kept.clone().unwrap_or_default();
-            self.known.insert(Arc::clone(&source.name), Watched { heard, kept: kept.map(|kept| (kept, now)), ..Watched::default() });
+            let watched = Watched { heard, burst: Burst::starting_at(now), kept: kept.map(|kept| (kept, now)) };
+            self.known.insert(Arc::clone(&source.name), watched);
         }
         let Some(watched) = self.known.get_mut(&source.name) else { return Ok(()) };
         let Watched { heard, burst, kept } = watched;
@@ -224,13 +230,13 @@ impl Watch {
             });
             self.untold.add(Topic::SourceSilent, &source.name, facts);
         }
-        if let Some(count) = burst.look(source.counters.sum(Outcome::is_unverified), now) {
+        if let Some((count, within)) = burst.look(source.counters.sum(Outcome::is_unverified), now) {
             let reasons = Outcome::ALL.iter().filter(|outcome| outcome.is_unverified() && source.counters.get(**outcome) > 0);
             let reasons: BTreeMap<_, _> = reasons.map(|outcome| (outcome.reason(), source.counters.get(*outcome))).collect();
             let facts = json!({
                 "source": &*source.name,
                 "refused": count,
-                "within_seconds": (now - burst.since.max(started)) / 1_000_000,
+                "within_seconds": within / 1_000_000,
                 "refused_since_start": reasons,
             });
             self.untold.add(Topic::SourceRejecting, &source.name, facts);
@@ -313,14 +319,23 @@ mod tests {
 
     #[test]
     fn a_burst_of_refusals_is_told_once_until_there_was_calm() {
-        let mut burst = Burst::default();
-        let window = BURST_WINDOW.micros();
-        assert_eq!(burst.look(9, 1), None);
-        assert_eq!(burst.look(10, 2), Some(10));
-        assert_eq!(burst.look(500, window), None, "the same burst");
-        assert_eq!(burst.look(900, 2 * window), None, "it goes on");
-        assert_eq!(burst.look(901, 3 * window), None, "calm");
-        assert_eq!(burst.look(911, 3 * window + 1), Some(10));
+        let (start, window) = (1_000_000, BURST_WINDOW.micros());
+        let mut burst = Burst::starting_at(start);
+        assert_eq!(burst.look(9, start + 1), None);
+        assert_eq!(burst.look(10, start + 2), Some((10, 2)));
+        assert_eq!(burst.look(500, start + window), None, "the same burst");
+        assert_eq!(burst.look(900, start + 2 * window), None, "it goes on");
+        assert_eq!(burst.look(901, start + 3 * window), None, "calm");
+        assert_eq!(burst.look(911, start + 4 * window), Some((10, window)), "also at the end of its window");
+    }
+
+    #[test]
+    fn a_source_that_was_away_counts_its_refusals_anew() {
+        let mut burst = Burst::starting_at(0);
+        burst.look(900, BURST_WINDOW.micros());
+        assert_eq!(burst.look(3, BURST_WINDOW.micros() + 1), None);
+        let mut burst = Burst { before: 900, ..Burst::starting_at(0) };
+        assert_eq!(burst.look(12, 5), Some((12, 5)));
     }
 
     #[test]

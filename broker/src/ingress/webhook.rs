@@ -108,20 +108,18 @@ async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     hook.source.counters.times.observe(latency);
     tracing::debug!(source = %hook.source.name, outcome = answer.outcome.kind(), reason = answer.outcome.reason(), id = answer.id, "webhook");
     edge.tracer.answered(hook.arrival.as_ref(), &hook.source, answer.outcome, &answer.id);
-    if edge.journal.is_on() {
-        let sender = hook.source.admission.sender(peer(&head.extensions), &head.headers);
-        edge.journal.note(Note {
-            at: begun,
-            latency,
-            peer: sender,
-            head,
-            body: hook.body.into_inner().unwrap_or_default(),
-            decided: answer.outcome.into(),
-            id: answer.id.clone(),
-            detail: answer.text.clone(),
-            source: Some(hook.source),
-        });
-    }
+    let decided = answer.outcome.into();
+    edge.journal.note(decided, || Note {
+        at: begun,
+        latency,
+        peer: hook.source.admission.sender(peer(&head.extensions), &head.headers),
+        head,
+        body: hook.body.into_inner().unwrap_or_default(),
+        decided,
+        id: answer.id.clone(),
+        detail: answer.text.clone(),
+        source: Some(hook.source),
+    });
     answer.into_response()
 }
 
@@ -145,18 +143,17 @@ impl Gate {
 
     /// Tells the journal of a request whose body nobody reads.
     fn note_refused(&self, source: Option<Arc<Source>>, request: Request, begun: u64, decided: Decided) {
-        if !self.edge.journal.is_on() {
-            return;
-        }
-        let (head, _) = request.into_parts();
-        let connection = peer(&head.extensions);
-        let peer = match &source {
-            Some(source) => source.admission.sender(connection, &head.headers),
-            None => connection.map(|Peer(address)| address),
-        };
-        let latency = self.edge.clock.now().saturating_sub(begun);
-        let (id, detail) = (String::new(), String::new());
-        self.edge.journal.note(Note { at: begun, latency, source, peer, head, body: Bytes::new(), decided, id, detail });
+        self.edge.journal.note(decided, || {
+            let (head, _) = request.into_parts();
+            let connection = peer(&head.extensions);
+            let peer = match &source {
+                Some(source) => source.admission.sender(connection, &head.headers),
+                None => connection.map(|Peer(address)| address),
+            };
+            let latency = self.edge.clock.now().saturating_sub(begun);
+            let (id, detail) = (String::new(), String::new());
+            Note { at: begun, latency, source, peer, head, body: Bytes::new(), decided, id, detail }
+        });
     }
 }
 

@@ -16,10 +16,10 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use waypost_proto::v1::{GetWebhookResponse, JournaledWebhook};
+use waypost_proto::v1::{GetWebhookResponse, JournaledWebhook, WebhookOutcome};
 
 use super::{
-    Note, Search, Writer,
+    Decided, Note, Search, Writer,
     file::{File, FileError},
     mask::{PathPattern, Rules},
 };
@@ -93,7 +93,9 @@ pub(super) struct Shared {
     /// Bytes of notes that wait.
     pub(super) waiting: AtomicUsize,
     /// How many notes are taken: sanitising and writing one costs about as much as the webhook did.
-    pub(super) pace: Rate,
+    pace: Rate,
+    /// How many of requests that were refused: anybody can send those, and they must not take the place of the others.
+    refused_pace: Rate,
     /// How many signatures that do not fit are looked into.
     pub(super) findings: Rate,
     pub(super) written: AtomicU64,
@@ -128,6 +130,7 @@ impl Journal {
             clock,
             file,
             pace: Rate::new(limits::JOURNAL_NOTES_PER_SECOND),
+            refused_pace: Rate::new(limits::JOURNAL_NOTES_PER_SECOND),
             findings: Rate::new(limits::JOURNAL_FINDINGS_PER_SECOND),
             waiting: AtomicUsize::new(0),
             written,
@@ -143,14 +146,17 @@ impl Journal {
         self.0.is_some()
     }
 
-    /// Hands a note in, or drops it if there is no room.
-    pub fn note(&self, note: Note) {
+    /// Hands a note in, or drops it if there is no room; then it is not even made.
+    pub fn note(&self, decided: Decided, note: impl FnOnce() -> Note) {
         let Some(inner) = &self.0 else { return };
-        let (shared, bytes) = (&inner.shared, note.bytes());
-        if shared.pace.spend(shared.clock.now(), 1).is_err() {
+        let shared = &inner.shared;
+        let pace = if decided.outcome == WebhookOutcome::Refused { &shared.refused_pace } else { &shared.pace };
+        if pace.spend(shared.clock.now(), 1).is_err() {
             shared.dropped.fetch_add(1, Relaxed);
             return;
         }
+        let note = note();
+        let bytes = note.bytes();
         let fits = shared.waiting.fetch_add(bytes, Relaxed) + bytes <= limits::JOURNAL_QUEUE_BYTES;
         if !fits || inner.queue.try_send(Message::Note(Box::new(note))).is_err() {
             shared.waiting.fetch_sub(bytes, Relaxed);

@@ -3,7 +3,7 @@
 //! Constraint: a limit is a named constant here, or a key of the configuration whose default stands in `waypost.default.toml`; nothing is
 //! unbounded, and no other file holds a number of this kind.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::config::Span;
 
@@ -172,6 +172,10 @@ pub const MAX_CONCURRENT_WEBHOOKS: u32 = 1_024;
 pub const CLOCK_LEEWAY: Span = Span::from_millis(60_000);
 /// The most bytes of a challenge that is signed for whoever asks.
 pub const MAX_CHALLENGE_BYTES: usize = 256;
+/// How long a source learns the secret that its provider gives it.
+pub const PAIRING_OPEN: Span = Span::from_millis(600_000);
+/// How many bytes such a secret has: what is shorter could be guessed.
+pub const PAIRED_SECRET_BYTES: RangeInclusive<usize> = 16..=256;
 /// The most undecodable items of one webhook that are kept each on its own.
 pub const MAX_ITEMS_SET_ASIDE: usize = 16;
 /// The most bytes of a set of keys, a certificate or an answer that is fetched.

@@ -21,8 +21,10 @@ async fn no_secret_is_in_any_output() {
     secrets.extend(pair.key.lines().filter(|line| !line.starts_with('-')).map(str::to_owned));
     // A secret that is sent as it is, by a program; and the one that it becomes.
     secrets.extend(["vault-7c1f9a", "vault-next-22be"].map(str::to_owned));
+    // Secrets that providers give while pairing is open, and such that are not taken.
+    secrets.extend(OFFERS.into_iter().flat_map(|(_, first, second)| [first, second]).map(str::to_owned));
     let lines = format!(
-        "{TOKENS}\nsources.shop = {{ scheme = 'cloudevents', secrets = [{{ command = ['cat', 'vault'], every = '1s' }}] }}\nlog.level = 'trace'\nadmin.tls = {{ certificate = 'here.pem', key = 'here.key' }}"
+        "{TOKENS}\n{PAIRING}\nsources.shop = {{ scheme = 'cloudevents', secrets = [{{ command = ['cat', 'vault'], every = '1s' }}] }}\nlog.level = 'trace'\nadmin.tls = {{ certificate = 'here.pem', key = 'here.key' }}"
     );
     let stand = Stand::prepared(&lines, |folder| {
         pair.write(folder, "here");
@@ -47,6 +49,11 @@ async fn no_secret_is_in_any_output() {
         }
     })
     .await;
+    for (source, first, second) in OFFERS {
+        assert_eq!((offer(&stand, source, first).await, offer(&stand, source, second).await), (200, 401), "{source}");
+        assert_eq!(fs::read_to_string(stand.folder.path().join(format!("{source}.given"))).unwrap(), first);
+    }
+    assert!(stand.log().contains("the first secret that was offered is kept") && stand.log().contains("and the source has one"));
     for token in [&right, &wrong] {
         let mut agent = agent(&stand, token);
         let _ = agent.publish(PublishRequest { items: vec![item("agents/a", "a.b")] }).await;
@@ -87,7 +94,7 @@ async fn no_secret_is_in_any_output() {
             let path = entry.unwrap().path();
             match path.file_name().unwrap().to_str().unwrap() {
                 _ if path.is_dir() => folders.push(path),
-                "secret" | "here.key" => {}
+                "secret" | "here.key" | "asana.given" | "notion.given" | "own.given" => {}
                 name => {
                     files += 1;
                     let content = fs::read(&path).unwrap();
@@ -101,6 +108,33 @@ async fn no_secret_is_in_any_output() {
     }
     assert!(files > 6, "the log, the audit log, what was printed, and the store were looked at: {files}");
     assert!(stand.log().contains("TRACE"), "everything that can be logged was");
+}
+
+/// Each with a source that learns it, and one that comes too late.
+const OFFERS: [(&str, &str, &str); 3] = [
+    ("asana", "asana-gave-5f0c7e1d22", "asana-late-8a61d0b3c4"),
+    ("notion", "notion-gave-91b7aa04ce", "notion-late-3be0d7f815"),
+    ("own", "own-gave-c2d4e6f8a013", "own-late-77aa55cc33ee"),
+];
+
+/// What learns them: two providers, and a scheme that has its secret where nothing says that it is one.
+const PAIRING: &str = "
+sources.asana = { scheme = 'asana', pairing = true, secrets = ['file:asana.given'] }
+sources.notion = { scheme = 'notion', pairing = true, secrets = ['file:notion.given'] }
+sources.own = { scheme = { signature = { header = 'X-Sig' }, handshakes = [{ learns = '{/word}' }] }, pairing = true, secrets = ['file:own.given'] }";
+
+/// The status that offering a secret to a source is answered with.
+async fn offer(stand: &Stand, source: &str, secret: &str) -> u16 {
+    let (header, body) = match source {
+        "asana" => (format!("x-hook-secret: {secret}\r\n"), String::new()),
+        "notion" => (String::new(), format!("{{\"verification_token\":\"{secret}\"}}")),
+        _ => (String::new(), format!("{{\"word\":\"{secret}\"}}")),
+    };
+    let head = format!(
+        "POST /hooks/{source} HTTP/1.1\r\nhost: w\r\nconnection: close\r\n{header}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    exchange(stand, head.as_bytes()).await.0
 }
 
 /// The status of an event of the shop with this data.

@@ -51,6 +51,12 @@ impl Secrets {
         Ok(secret)
     }
 
+    /// Whether it was read already.
+    #[must_use]
+    pub fn holds(&self, reference: &SecretRef) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).contains_key(reference)
+    }
+
     /// Everything that was read so far.
     #[must_use]
     pub fn known(&self) -> BTreeMap<SecretRef, Secret> {

@@ -10,10 +10,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{AdmissionConfig, EdgeConfig, Findings, Secret, SecretRef, Secrets, Size, Span};
+use super::{AdmissionConfig, EdgeConfig, Findings, Secret, SecretFile, SecretRef, Secrets, Size, Span};
 use crate::{
     ingress::{
-        About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, OnReplay, SilentAfter, Source, Template,
+        About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, OnReplay, Pairing, SilentAfter, Source, Template,
         TypeConfig, TypeTable, Typing,
         decode::Selector,
         verify::{Expected, Form, Scheme, SchemeConfig, Verifier},
@@ -47,7 +47,7 @@ pub struct SourceConfig {
     /// The word that a provider shows in its handshake, where it has one that is not the secret.
     #[serde(default)]
     pub handshake_token: Option<SecretRef>,
-    /// Whether the provider may give its secret now: it is written to the log, to be put under `secrets`. Until then nothing is accepted.
+    /// Whether the provider may give its secret now: the first one is written to the file under `secrets` that is not there yet.
     #[serde(default)]
     pub pairing: bool,
     /// What tells its webhooks apart. Default: the provider's delivery id, or else the body's hash.
@@ -161,7 +161,8 @@ impl SourceConfig {
 
         let mut selector = Selector::default();
         let rules = self.rules(context.schemas);
-        let verifier = self.verifier(context.secrets, &mut wrong);
+        let awaited = self.awaited(context.secrets, &mut wrong);
+        let verifier = self.verifier(context.secrets, &awaited.references, &mut wrong);
         let identity = self.identity(&rules, context.dedup_window, &mut selector, &mut wrong);
         let on_replay = self.on_replay(&rules, &mut wrong);
         let greetings = self.greetings(&rules, context.secrets, &mut wrong);
@@ -182,6 +183,7 @@ impl SourceConfig {
             accept: rules.scheme.map(|scheme| scheme.accept.clone()).unwrap_or_default(),
             cloudevents: rules.scheme.is_some_and(|scheme| scheme.cloudevents),
             greetings,
+            pairing: self.pairing.then(|| Arc::new(Pairing::new(awaited.file))),
             batch: rules.scheme.and_then(|scheme| scheme.batch.clone()),
             reply: rules.scheme.and_then(|scheme| scheme.reply.clone()),
             identity: identity?,
@@ -223,8 +225,34 @@ impl SourceConfig {
         Rules { scheme, event_type: event_type.map_or(&[], |rule| rule), types, about }
     }
 
+    /// What pairing is to bring.
+    fn awaited(&self, known: &Secrets, wrong: &mut impl FnMut(&str, String)) -> Awaited<'_> {
+        let mut awaited = Awaited::default();
+        if !self.pairing {
+            return awaited;
+        }
+        if !self.secrets.iter().any(|reference| matches!(reference, SecretRef::File(_))) {
+            let problem = "names no file: pairing writes the secret that the provider gives into one that is not there yet, such as \
+                           [\"file:webhook.secret\"]; the environment and programs cannot be written to";
+            wrong("secrets", problem.to_owned());
+        }
+        for reference in self.secrets.iter().filter(|reference| !known.holds(reference)) {
+            match SecretFile::awaited(reference, known.base()) {
+                Ok(None) => continue,
+                Ok(Some(file)) if awaited.file.is_none() => awaited.file = Some(file),
+                Ok(Some(file)) => {
+                    wrong("secrets", format!("{} is not there either: pairing brings one secret at a time", file.path().display()));
+                }
+                Err(problem) => wrong("secrets", problem),
+            }
+            awaited.references.push(reference);
+        }
+        awaited
+    }
+
     /// `Some(None)` for a source that is not verified, and says so.
-    fn verifier(&self, known: &Secrets, wrong: &mut impl FnMut(&str, String)) -> Option<Option<Verifier>> {
+    /// `awaited` are secrets that need not be there.
+    fn verifier(&self, known: &Secrets, awaited: &[&SecretRef], wrong: &mut impl FnMut(&str, String)) -> Option<Option<Verifier>> {
         if self.verify == Verify::None {
             if !self.secrets.is_empty() {
                 wrong("secrets", "would not be used, as verify is \"none\"; take one of them away".to_owned());
@@ -254,7 +282,7 @@ impl SourceConfig {
         }
         let expected = self.expected(&scheme, wrong);
         let mut secrets: Vec<Secret> = Vec::new();
-        for reference in &self.secrets {
+        for reference in self.secrets.iter().filter(|reference| !awaited.contains(reference)) {
             match known.get(reference) {
                 Ok(secret) => secrets.push(secret),
                 Err(error) => wrong("secrets", error.to_string()),
@@ -289,7 +317,12 @@ impl SourceConfig {
     }
 
     fn greetings(&self, rules: &Rules<'_>, known: &Secrets, wrong: &mut impl FnMut(&str, String)) -> Greetings {
-        let Some(scheme) = rules.scheme.filter(|_| self.verify == Verify::Signature) else { return Greetings::default() };
+        let Some(scheme) = rules.scheme.filter(|_| self.verify == Verify::Signature) else {
+            if self.pairing && self.verify == Verify::None {
+                wrong("pairing", "has no effect, as verify is \"none\"".to_owned());
+            }
+            return Greetings::default();
+        };
         let token = self.handshake_token.as_ref().map(|reference| known.get(reference));
         let token = token.transpose().map_err(|error| wrong("handshake_token", error.to_string())).ok().flatten();
         if scheme.asks_for_a_token() && self.handshake_token.is_none() {
@@ -300,7 +333,7 @@ impl SourceConfig {
         if self.pairing && !scheme.handshakes.iter().any(|rule| rule.learns.is_some()) {
             wrong("pairing", "has no effect: the provider gives its secret in its console, not in a webhook".to_owned());
         }
-        Greetings::new(&scheme.handshakes, token, self.pairing)
+        Greetings::new(&scheme.handshakes, token)
     }
 
     /// `None` where it need not be looked for.
@@ -335,6 +368,13 @@ impl SourceConfig {
         };
         Identity::compile(&rule, window.micros(), selector).map_err(|problem| wrong("identity", problem)).ok()
     }
+}
+
+/// The secrets that are not there yet, and the file that the one of them will be in.
+#[derive(Default)]
+struct Awaited<'a> {
+    references: Vec<&'a SecretRef>,
+    file: Option<SecretFile>,
 }
 
 struct Rules<'a> {

@@ -85,7 +85,7 @@ impl IntoResponse for Answer {
             Outcome::RefusedRate | Outcome::Busy => drop(headers.insert(RETRY_AFTER, text.parse().unwrap_or(1_u64).into())),
             Outcome::StoreFull => drop(headers.insert(RETRY_AFTER, limits::RETRY_AFTER_FULL.as_secs().into())),
             Outcome::KeysUnavailable => drop(headers.insert(RETRY_AFTER, limits::RETRY_AFTER_KEYS.as_secs().into())),
-            Outcome::StoreUnavailable | Outcome::OutcomeUnknown => {
+            Outcome::StoreUnavailable | Outcome::OutcomeUnknown | Outcome::SecretNotKept => {
                 headers.insert(RETRY_AFTER, limits::RETRY_AFTER_UNAVAILABLE.as_secs().into());
             }
             _ if outcome.is_unverified() => {
@@ -113,6 +113,7 @@ fn message(outcome: Outcome, text: &str) -> Cow<'_, str> {
         Outcome::RefusedTooSlow => "the body did not come in time".into(),
         Outcome::RefusedBroken => "the body broke off".into(),
         Outcome::KeysUnavailable => "what would verify it cannot be had now; try again".into(),
+        Outcome::SecretNotKept => "the secret cannot be kept now; try again".into(),
         Outcome::StoreFull => "the store is full; try again later".into(),
         Outcome::StoreUnavailable => "the store does not answer; try again".into(),
         Outcome::OutcomeUnknown => "the store did not confirm; try again, a copy is recognised".into(),

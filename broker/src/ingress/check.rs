@@ -68,8 +68,14 @@ impl Source {
             return checked.ended("path", Outcome::RefusedPeer, text);
         }
         let open = Incoming { body: b"", ..incoming };
-        if self.greetings.at_the_door(open, self.verifier()).is_some() || self.greetings.unverified(incoming, self.verifier()).is_some() {
-            checked.passed("handshake", "it is one: answered, and no event");
+        let greetings =
+            || self.greetings.at_the_door(open, self.verifier()).or_else(|| self.greetings.unverified(incoming, self.verifier()));
+        if let Some(greeting) = greetings().or_else(|| self.greetings.offered(incoming, self.verifier())) {
+            let said = match greeting.offered {
+                None => "it is one: answered, and no event",
+                Some(_) => "it offers a secret, which is learned while pairing is open",
+            };
+            checked.passed("handshake", said);
             return checked;
         }
         if head.method != http::Method::POST {

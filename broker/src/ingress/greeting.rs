@@ -11,7 +11,7 @@ use super::{
     decode::{Selected, Selector},
     verify::{HandshakeRule, Incoming, Rejection, Reply, Verifier, View, equal},
 };
-use crate::{config::Secret, limits::MAX_CHALLENGE_BYTES};
+use crate::config::Secret;
 
 /// The handshakes of a source.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +19,6 @@ pub(crate) struct Greetings {
     pub(crate) rules: Vec<HandshakeRule>,
     /// What the source and its provider agreed on for them.
     pub(crate) token: Option<Secret>,
-    /// Whether the provider may give its secret now.
-    pub(crate) pairing: bool,
     /// The pointers that they look at.
     pub(crate) selector: Selector,
 }
@@ -31,8 +29,8 @@ pub(crate) struct Greeting {
     pub(crate) answer: Filled,
     /// What is to be called before it is answered.
     pub(crate) fetch: Option<String>,
-    /// The secret that the provider gave.
-    pub(crate) learned: Option<String>,
+    /// A secret that is to be learned first; if it is not, the request is like any other.
+    pub(crate) offered: Option<Secret>,
 }
 
 /// A reply, filled in.
@@ -45,10 +43,10 @@ pub(crate) struct Filled {
 
 impl Greetings {
     /// With these rules; everything that they look at is asked of the selector, too.
-    pub(crate) fn new(rules: &[HandshakeRule], token: Option<Secret>, pairing: bool) -> Self {
+    pub(crate) fn new(rules: &[HandshakeRule], token: Option<Secret>) -> Self {
         let mut selector = Selector::default();
         rules.iter().flat_map(HandshakeRule::templates).for_each(|template| template.ask(&mut selector));
-        Self { rules: rules.to_vec(), token, pairing, selector }
+        Self { rules: rules.to_vec(), token, selector }
     }
 
     /// The methods of requests that may be for the source.
@@ -70,7 +68,16 @@ impl Greetings {
 
     /// The answer to a request that is not verified, and may not need to be.
     pub(crate) fn unverified(&self, request: Incoming<'_>, verifier: Option<&Verifier>) -> Option<Greeting> {
-        let mut rules = self.rules.iter().filter(|rule| rule.is_open() && rule.needs_the_body()).peekable();
+        self.by_the_body(|rule| rule.learns.is_none(), request, verifier)
+    }
+
+    /// The same of one that could not be verified, and may offer the secret to do so.
+    pub(crate) fn offered(&self, request: Incoming<'_>, verifier: Option<&Verifier>) -> Option<Greeting> {
+        self.by_the_body(|rule| rule.learns.is_some(), request, verifier)
+    }
+
+    fn by_the_body(&self, which: impl Fn(&HandshakeRule) -> bool, request: Incoming<'_>, verifier: Option<&Verifier>) -> Option<Greeting> {
+        let mut rules = self.rules.iter().filter(|rule| rule.is_open() && rule.needs_the_body() && which(rule)).peekable();
         rules.peek()?;
         let selected = str::from_utf8(request.body).ok().and_then(|text| self.selector.select(text).ok()).unwrap_or_default();
         self.first(rules, request, verifier, &selected).ok().flatten()
@@ -105,18 +112,20 @@ impl Greetings {
     }
 
     fn answer(&self, rule: &HandshakeRule, method: &Method, view: &View<'_>) -> Result<Option<Greeting>, Rejection> {
-        if rule.method != *method || (rule.learns.is_some() && !self.pairing) {
+        if rule.method != *method {
             return Ok(None);
         }
         let asks = |when| view.text(when).is_some_and(|text| rule.is.as_deref().is_none_or(|is| is == text));
         if !rule.when.as_ref().is_none_or(asks) || !rule.token.as_ref().is_none_or(|at| self.agrees(at, view)) {
             return Ok(None);
         }
-        let learned = rule.learns.as_ref().map(|at| view.text(at).map(std::borrow::Cow::into_owned));
-        let is_secret = |text: &Option<String>| text.as_ref().is_some_and(|text| (1..=MAX_CHALLENGE_BYTES).contains(&text.len()));
-        let (Some(answer), true) = (rule.reply.fill(view), learned.as_ref().is_none_or(is_secret)) else { return Ok(None) };
+        let offered = rule.learns.as_ref().map(|at| view.text(at).map(|text| Secret::new(text.as_bytes())));
+        if offered == Some(None) {
+            return Ok(None);
+        }
+        let Some(answer) = rule.reply.fill(view) else { return Ok(None) };
         let fetch = rule.fetch.as_ref().map(|fetch| fetch.address(view).ok_or(Rejection::NotAllowed)).transpose()?;
-        Ok(Some(Greeting { answer, fetch, learned: learned.flatten() }))
+        Ok(Some(Greeting { answer, fetch, offered: offered.flatten() }))
     }
 
     fn agrees(&self, at: &super::Template, view: &View<'_>) -> bool {
@@ -143,7 +152,10 @@ impl Reply {
             (None, None) => String::new(),
         };
         for (name, template) in &self.headers {
-            headers.insert(HeaderName::clone(name), HeaderValue::from_str(&view.text(template)?).ok()?);
+            let mut value = HeaderValue::from_str(&view.text(template)?).ok()?;
+            // It may be a secret that is echoed.
+            value.set_sensitive(true);
+            headers.insert(HeaderName::clone(name), value);
         }
         Some(Filled { status: self.status.unwrap_or(StatusCode::OK), headers, body })
     }

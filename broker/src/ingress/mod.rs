@@ -12,6 +12,7 @@
 //! | `understand` | a verified request: a greeting, an event, or several |
 //! | `rehearsal` | what a payload would become, for people |
 //! | `greeting` | requests that only want to see that somebody is there |
+//! | `pairing` | learning the secret that a provider gives, once |
 //! | `answer` | what a request is answered |
 //! | [`verify`] | the scheme engine, the table of providers, samples |
 //! | `keys` | public keys that providers publish, kept while they hold |
@@ -50,6 +51,7 @@ mod keys;
 mod live;
 mod mend;
 mod outcome;
+mod pairing;
 pub mod quarantine;
 mod rehearsal;
 mod replays;
@@ -78,6 +80,7 @@ pub use keys::KeyRing;
 pub use live::LiveSources;
 pub use mend::{Mended, Mender, Mending};
 pub use outcome::{Counters, Outcome};
+pub(crate) use pairing::Pairing;
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use replays::{OnReplay, Replays};
 pub use source::{SamePath, Source, Sources};

@@ -128,6 +128,8 @@ outcomes! {
     Busy = "unavailable", "busy", SERVICE_UNAVAILABLE;
     /// The provider's keys cannot be had.
     KeysUnavailable = "unavailable", "keys_unavailable", SERVICE_UNAVAILABLE;
+    /// A secret that the provider gives cannot be kept.
+    SecretNotKept = "unavailable", "secret_not_kept", SERVICE_UNAVAILABLE;
     /// The store is full.
     StoreFull = "unavailable", "store_full", SERVICE_UNAVAILABLE;
     /// The store does not answer.

@@ -15,6 +15,7 @@ use super::{
     greeting::{Filled, Greetings},
     identity::Identity,
     outcome::Counters,
+    pairing::Pairing,
     replays::OnReplay,
     template::Part,
     typing::Typing,
@@ -43,6 +44,8 @@ pub struct Source {
     /// Whether its webhooks are CloudEvents.
     pub(crate) cloudevents: bool,
     pub(crate) greetings: Greetings,
+    /// How it learns the secret that its provider gives. `None` if it does not.
+    pub(crate) pairing: Option<Arc<Pairing>>,
     pub(crate) batch: Option<BatchRule>,
     pub(crate) reply: Option<Reply>,
     pub(crate) identity: Identity,
@@ -101,20 +104,28 @@ impl Source {
         active.chain(&self.greetings.token).map(crate::config::Secret::expose)
     }
 
-    fn signature_parts(&self) -> impl Iterator<Item = &Part> {
-        self.verifier.iter().filter_map(|verifier| verifier.scheme().signature.at.as_ref()).flat_map(super::Template::parts)
+    /// Where its signature stands, unless that is a header, and where its provider gives its secret.
+    fn secret_parts(&self) -> impl Iterator<Item = &Part> {
+        let signature = self.verifier.iter().filter_map(|verifier| verifier.scheme().signature.at.as_ref());
+        let offered = self.greetings.rules.iter().filter_map(|rule| rule.learns.as_ref());
+        signature.chain(offered).flat_map(super::Template::parts)
     }
 
-    /// Where its signature stands in the payload, as JSON pointers; empty where it does not.
-    pub(crate) fn signature_pointers(&self) -> Vec<String> {
+    /// Where its signature, or a secret, stands in the payload, as JSON pointers; empty where it does not.
+    pub(crate) fn secret_pointers(&self) -> Vec<String> {
         let pointer = |part: &Part| if let Part::Pointer(pointer) = part { Some(pointer.to_string()) } else { None };
-        self.signature_parts().filter_map(pointer).collect()
+        self.secret_parts().filter_map(pointer).collect()
     }
 
-    /// The parameters of its address that are its signature.
-    pub(crate) fn signature_parameters(&self) -> Vec<String> {
+    /// The parameters of its address that are its signature, or a secret.
+    pub(crate) fn secret_parameters(&self) -> Vec<String> {
         let name = |part: &Part| if let Part::Query(name) = part { Some(name.clone()) } else { None };
-        self.signature_parts().filter_map(name).collect()
+        self.secret_parts().filter_map(name).collect()
+    }
+
+    /// The headers in which its provider gives a secret.
+    pub(crate) fn secret_headers(&self) -> Vec<&http::HeaderName> {
+        self.secret_parts().filter_map(|part| if let Part::Header(name) = part { Some(name) } else { None }).collect()
     }
 
     /// What its provider names a delivery by, as far as a request that may be anybody's says; empty if it does not.
@@ -158,6 +169,15 @@ impl Source {
         self.reply.as_ref()?.fill(&View::new(request, "", &selector, &selected))
     }
 
+    /// Goes on where the source of its name has come before it.
+    fn inherit(&mut self, before: &Self) {
+        self.counters = Arc::clone(&before.counters);
+        self.admission.inherit(&before.admission);
+        if let (Some(pairing), Some(before)) = (&mut self.pairing, &before.pairing) {
+            *pairing = Pairing::after(Arc::clone(pairing), before);
+        }
+    }
+
     /// Says what an operator should know of it before relying on it.
     pub(crate) fn announce(&self) {
         let source = &*self.name;
@@ -171,8 +191,9 @@ impl Source {
                 "this provider's scheme is experimental: it was not checked against the provider's own words"
             );
         }
-        if self.greetings.pairing {
-            tracing::warn!(source, "pairing is open: whoever posts a secret to it has it shown here; end it once the secret is configured");
+        if let Some(file) = self.pairing.as_ref().and_then(|pairing| pairing.open()) {
+            let (path, file, time) = (&*self.path, file.path().display(), crate::limits::PAIRING_OPEN);
+            tracing::warn!(source, path, %file, "pairing is open for {time} from its begin: the first secret that is posted is kept in the file");
         }
     }
 }
@@ -217,8 +238,7 @@ impl Sources {
     pub(super) fn inherit(&mut self, before: &Self) {
         for (name, source) in &mut self.by_name {
             if let (Some(source), Some(before)) = (Arc::get_mut(source), before.get(name)) {
-                source.counters = Arc::clone(&before.counters);
-                source.admission.inherit(&before.admission);
+                source.inherit(before);
             }
         }
     }
@@ -228,8 +248,7 @@ impl Sources {
         let mut all = self.clone();
         for mut source in renewed {
             if let Some(before) = self.get(&source.name) {
-                source.counters = Arc::clone(&before.counters);
-                source.admission.inherit(&before.admission);
+                source.inherit(before);
             }
             all.by_name.insert(Arc::clone(&source.name), Arc::new(source));
         }

@@ -36,6 +36,7 @@ use crate::{
     clock::Clock,
     entropy::Entropy,
     journal::{Decided, Journal, Note},
+    renewal::Renewals,
     telemetry::Sparse,
     trace::{Arrival, Tracer},
 };
@@ -59,21 +60,23 @@ pub struct Edge {
     pub tracer: Tracer,
     /// Where requests are noted.
     pub journal: Journal,
+    /// What puts a secret in force that a provider gave.
+    pub renewals: Renewals,
 }
 
 /// Serves every source that there is at the time, and has an answer for every other path. State and limits are inside: it can be served
 /// as it is.
 pub fn router(edge: Edge) -> Router {
     let quarantine = Quarantine::new(Arc::clone(&edge.entropy));
-    Router::new().fallback(webhook).with_state(Arc::new(Gate { edge, quarantine, pairing: Sparse::new(), strangers: Sparse::new() }))
+    Router::new().fallback(webhook).with_state(Arc::new(Gate { edge, quarantine, offers: Sparse::new(), strangers: Sparse::new() }))
 }
 
 /// What all sources share.
 struct Gate {
     edge: Edge,
     quarantine: Quarantine,
-    /// Secrets that were given while pairing was open: anybody can post one.
-    pairing: Sparse,
+    /// Secrets that were offered and not taken: anybody can post one.
+    offers: Sparse,
     /// Requests of who may not post.
     strangers: Sparse,
 }
@@ -83,14 +86,14 @@ struct Hook<'a> {
     edge: &'a Edge,
     source: Arc<Source>,
     quarantine: &'a Quarantine,
-    pairing: &'a Sparse,
+    offers: &'a Sparse,
     arrival: Option<Arrival>,
     /// What was read of the body, for the journal.
     body: OnceLock<Bytes>,
 }
 
 async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
-    let Gate { edge, quarantine, pairing, .. } = &*gate;
+    let Gate { edge, quarantine, offers, .. } = &*gate;
     let begun = edge.clock.now();
     let Some(source) = edge.sources.at(request.uri().path()) else {
         gate.note_refused(None, request, begun, Decided::UNKNOWN_PATH);
@@ -100,7 +103,7 @@ async fn webhook(State(gate): State<Arc<Gate>>, request: Request) -> Response {
         return gate.turn_away(source, request, begun);
     }
     let arrival = edge.tracer.arrival(&source.name, request.headers(), begun);
-    let hook = Hook { edge, source, quarantine, pairing, arrival, body: OnceLock::new() };
+    let hook = Hook { edge, source, quarantine, offers, arrival, body: OnceLock::new() };
     let (head, stream) = request.into_parts();
     let answer = hook.receive(&head, stream).await;
     hook.source.counters.count(answer.outcome);
@@ -174,8 +177,10 @@ impl Hook<'_> {
         let Self { edge, source, .. } = self;
         let _place = source.admission.enter(edge.clock.now())?;
         let at_the_door = source.greetings.at_the_door(incoming(head, b""), source.verifier());
-        if let Some(greeting) = at_the_door {
-            return self.greet(greeting).await;
+        if let Some(greeting) = at_the_door
+            && let Some(answer) = self.welcome(greeting).await?
+        {
+            return Ok(answer);
         }
         if head.method != Method::POST {
             return Err(Answer::saying(Outcome::RefusedMethod, source.greetings.methods()));
@@ -190,7 +195,13 @@ impl Hook<'_> {
             return self.greet(greeting).await;
         }
         let keys = self.keys(incoming(head, &raw)).await?;
-        source.verify(incoming(head, &raw), keys.as_deref(), edge.clock.wall()).map_err(Outcome::from)?;
+        if let Err(rejection) = source.verify(incoming(head, &raw), keys.as_deref(), edge.clock.wall()) {
+            // Looked into last: nothing else is read of what is not verified.
+            return match source.greetings.offered(incoming(head, &raw), source.verifier()) {
+                Some(greeting) => self.welcome(greeting).await?.ok_or_else(|| Outcome::from(rejection).into()),
+                None => Err(Outcome::from(rejection).into()),
+            };
+        }
 
         let now = edge.clock.now();
         source.admission.spend(now)?;
@@ -237,6 +248,19 @@ impl Hook<'_> {
         })
     }
 
+    /// Answers one that may offer a secret, which is learned first. `None` if it is not: then it is a request like any other.
+    async fn welcome(&self, mut greeting: Greeting) -> Result<Option<Answer>, Answer> {
+        if let Some(secret) = greeting.offered.take()
+            && let Err(why) = self.source.learn(secret, &self.edge.renewals).await
+        {
+            if self.offers.is_due() {
+                tracing::warn!(source = &*self.source.name, "{why}");
+            }
+            return if why.is_ours() { Err(Outcome::SecretNotKept.into()) } else { Ok(None) };
+        }
+        self.greet(greeting).await.map(Some)
+    }
+
     /// Answers a request that becomes no event, once what it asks for is done.
     async fn greet(&self, greeting: Greeting) -> Result<Answer, Answer> {
         let source = &*self.source.name;
@@ -247,14 +271,6 @@ impl Hook<'_> {
                 Answer::from(Outcome::KeysUnavailable)
             })?;
             tracing::info!(source, "what the provider asked to be called was called");
-        }
-        if let Some(secret) = greeting.learned.filter(|_| self.pairing.is_due()) {
-            // The one secret that is ever written down: nobody has it yet, the operator asked for it, and whoever posted it knows it.
-            tracing::warn!(
-                source,
-                secret,
-                "somebody gave this as the source's secret; put it under secrets if it was you, and end pairing"
-            );
         }
         Ok(Answer { reply: Some(Box::new(greeting.answer)), ..Answer::from(Outcome::Handshake) })
     }

@@ -69,7 +69,7 @@ impl From<Outcome> for Decided {
 fn step(outcome: Outcome) -> WebhookStep {
     match outcome {
         Outcome::RefusedPeer | Outcome::RefusedRate | Outcome::Busy => WebhookStep::Admission,
-        Outcome::Handshake => WebhookStep::Handshake,
+        Outcome::Handshake | Outcome::SecretNotKept => WebhookStep::Handshake,
         Outcome::RefusedMethod => WebhookStep::Method,
         Outcome::RefusedContentType | Outcome::RefusedCoding => WebhookStep::Content,
         Outcome::RefusedTooLarge | Outcome::RefusedTooSlow | Outcome::RefusedBroken => WebhookStep::Body,

@@ -50,9 +50,11 @@ impl Held {
         Self { sources: config.sources.clone(), edge: config.edge.clone(), dedup_window: config.store.dedup_window, secrets, ran }
     }
 
-    /// What is to be looked at now. A variable of the environment stays what it was.
-    fn due(&mut self, now: u64) -> Vec<(SecretRef, Secret)> {
-        let mut all: Vec<_> = self.secrets.known().into_iter().collect();
+    /// What is to be looked at now, and what it was. A variable of the environment stays what it was.
+    fn due(&mut self, now: u64) -> Vec<(SecretRef, Option<Secret>)> {
+        let mut all: Vec<_> = self.secrets.known().into_iter().map(|(reference, secret)| (reference, Some(secret))).collect();
+        let pairing = self.sources.values().filter(|source| source.pairing).flat_map(|source| &source.secrets);
+        all.extend(pairing.filter(|reference| !self.secrets.holds(reference)).map(|awaited| (awaited.clone(), None)));
         all.retain(|(reference, _)| match reference {
             SecretRef::Env(_) => false,
             SecretRef::File(_) => true,
@@ -106,8 +108,10 @@ impl Renew for RenewedSecrets {
         let (mut renewed, mut wrong) = (BTreeMap::new(), Vec::new());
         for (reference, before) in held.due(self.clock.now()) {
             let read = match reference.resolve(held.secrets.base()) {
-                Ok(secret) if secret == before => continue,
+                Ok(secret) if Some(&secret) == before.as_ref() => continue,
                 Ok(secret) => secret,
+                // It may come while pairing is open, or by hand.
+                Err(_) if before.is_none() => continue,
                 Err(error) => {
                     wrong.push(error.to_string());
                     continue;

@@ -21,6 +21,7 @@ use crate::{
     journal::Journal,
     metrics::{self, Exposition, Histogram},
     page::{self, Pages},
+    renewal::{Renew, Renewals},
     trace::Tracer,
 };
 
@@ -79,7 +80,8 @@ pub async fn start(mut setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Hist
     broker.spawn(ingress::watch(sources.clone(), Arc::clone(&store), clock, published, interval, broker.stopping()));
     let replays = Arc::new(Replays::new(&entropy));
     broker.spawn(recall(Arc::clone(&replays), sources.clone(), Arc::clone(&store), clock.now()));
-    let edge = ingress::router(Edge { store, clock, entropy, sources, keys: KeyRing::default(), replays, tracer, journal });
+    let (keys, renewals) = (KeyRing::default(), Renewals::from_iter([Arc::clone(&secrets) as Arc<dyn Renew>]));
+    let edge = ingress::router(Edge { store, clock, entropy, sources, keys, replays, tracer, journal, renewals });
     // Everything that is served there, whatever it is, is behind the guard; the page has a door of its own, with the same lock.
     let (agents, admin) = (guarded(agents, authority.clone()), guarded(admin, authority).merge(page));
     Ok(Opened { broker, routes: Routes { edge, agents, admin }, secrets })

@@ -24,6 +24,7 @@ use crate::{
     ingress::{Edge, KeyRing, LiveSources, Replays},
     journal::Journal,
     limits,
+    renewal::Renewals,
     schema::Schemas,
 };
 
@@ -149,7 +150,7 @@ impl TestBroker {
         let tracer = self.settings.tracer.clone();
         let (entropy, replays) = (Arc::clone(entropy), Arc::new(Replays::new(entropy)));
         let (sources, keys, journal) = (sources.clone(), KeyRing::default(), Journal::off());
-        let edge = Edge { store, clock: *clock, entropy, sources, keys, replays, tracer, journal };
+        let edge = Edge { store, clock: *clock, entropy, sources, keys, replays, tracer, journal, renewals: Renewals::default() };
         webhook::post(edge, source, webhook.into()).await
     }
 

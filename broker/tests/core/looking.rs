@@ -11,6 +11,7 @@ use waypost_broker::{
     grpc::admin_routes,
     ingress::{Edge, KeyRing, LiveSources, Replays, router},
     journal::Journal,
+    renewal::Renewals,
     trace::Tracer,
 };
 use waypost_proto::v1::{
@@ -205,7 +206,8 @@ async fn quarantined_webhooks_are_shown_with_their_source_and_go_after_their_tim
     let (store, clock) = (Arc::clone(&world.broker.store), world.broker.clock);
     let (entropy, tracer, journal) = (Arc::new(Entropy::seeded(3)), Tracer::off(), Journal::off());
     let (replays, keys) = (Arc::new(Replays::new(&entropy)), KeyRing::default());
-    let edge = router(Edge { store, clock, entropy, sources: sources.clone(), keys, replays, tracer, journal });
+    let edge =
+        router(Edge { store, clock, entropy, sources: sources.clone(), keys, replays, tracer, journal, renewals: Renewals::default() });
     let post = || http::Request::post("/hooks/tool").header("content-type", "application/json").body(Body::from("{")).unwrap();
     assert_eq!(edge.clone().oneshot(post()).await.unwrap().status(), http::StatusCode::ACCEPTED);
 

@@ -124,8 +124,29 @@ fn a_source_says_what_its_scheme_needs_beside_secrets() {
         let found = problems(&format!("[a]\n{config}"));
         assert!(found.contains(expected), "{expected}\nis not in\n{found}");
     }
-    let (built, findings, _) = build("[a]\nscheme = \"aws-sns\"\nallow = { topic = [\"t\"] }\n[b]\nscheme = \"notion\"\npairing = true");
-    assert_eq!((built.len(), findings), (2, vec![]));
+    let (built, findings, _) = build("[a]\nscheme = \"aws-sns\"\nallow = { topic = [\"t\"] }");
+    assert_eq!((built.len(), findings), (1, vec![]));
+}
+
+#[test]
+fn pairing_has_one_file_that_it_can_make_or_says_why_not() {
+    for (config, expected) in [
+        ("", "sources.a.secrets: names no file: pairing writes the secret"),
+        ("secrets = [\"env:PATH\"]", "sources.a.secrets: names no file: pairing writes the secret"),
+        ("secrets = [\"file:none/asana\"]", "none/asana cannot be made: there is no folder"),
+        ("secrets = [\"file:secret/asana\"]", "secret/asana cannot be read"),
+        ("secrets = [\"file:one\", \"file:two\"]", "two is not there either: pairing brings one secret at a time"),
+    ] {
+        let found = problems(&format!("[a]\nscheme = \"asana\"\npairing = true\n{config}"));
+        assert!(found.contains(expected) && found.lines().count() == 1, "{expected}\nis not in\n{found}");
+    }
+    let found = problems("[a]\nscheme = \"asana\"\nsecrets = [\"file:one\"]");
+    assert!(found.contains("one cannot be read"), "without pairing it must be there: {found}");
+    assert!(problems("[a]\nverify = \"none\"\npairing = true").contains("sources.a.pairing: has no effect"));
+    for (secrets, active) in [("\"file:one\"", 0), ("\"file:secret\", \"file:one\"", 1), ("\"file:secret\"", 1)] {
+        let (built, findings, _) = build(&format!("[a]\nscheme = \"notion\"\npairing = true\nsecrets = [{secrets}]"));
+        assert_eq!((findings, built[0].active_secrets()), (vec![], active), "{secrets}");
+    }
 }
 
 #[test]

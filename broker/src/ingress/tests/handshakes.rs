@@ -102,25 +102,6 @@ async fn microsoft_and_woocommerce_are_answered_before_they_can_sign() {
 }
 
 #[tokio::test]
-async fn a_provider_gives_its_secret_only_while_pairing_is_open() {
-    for (scheme, headers, body) in
-        [("asana", &[("x-hook-secret", "s3")][..], "{}"), ("notion", &[][..], r#"{"verification_token":"secret_t"}"#)]
-    {
-        let ask = || {
-            let mut ask = request("/hooks/s", HeaderMap::new(), body);
-            headers.iter().for_each(|(name, value)| drop(ask.headers_mut().insert(*name, value.parse().unwrap())));
-            ask
-        };
-        let open = Harness::new(&format!("[s]\nscheme = \"{scheme}\"\npairing = true"));
-        let answer = open.send(ask()).await;
-        assert_eq!(answer.status, 200, "{scheme}");
-        assert_eq!(answer.headers.get("x-hook-secret").map(|value| value.to_str().unwrap()), headers.first().map(|(_, value)| *value));
-        assert_eq!(open.send(request("/hooks/s", HeaderMap::new(), "{}")).await.status, 401, "nothing else is accepted meanwhile");
-        assert_eq!(source(scheme, "").send(ask()).await.status, 401, "{scheme}");
-    }
-}
-
-#[tokio::test]
 async fn discords_probes_with_bad_signatures_are_refused_and_its_ping_is_answered() {
     use ring::signature::{Ed25519KeyPair, KeyPair};
     let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();

@@ -21,6 +21,7 @@ mod hostile;
 mod identity;
 mod keys;
 mod mend;
+mod pairing;
 mod providers;
 mod quarantine;
 mod replays;
@@ -49,6 +50,7 @@ use crate::{
     entropy::Entropy,
     envelope,
     journal::Journal,
+    renewal::Renewals,
     schema::Schemas,
     system::SYSTEM_SOURCE,
     trace::Tracer,
@@ -130,6 +132,7 @@ impl Harness {
             replays: Arc::clone(&replays),
             tracer: Tracer::off(),
             journal: Journal::off(),
+            renewals: Renewals::default(),
         };
         Self { router: router(edge), store, sources, live, replays, clock, _secrets: secrets }
     }

@@ -72,7 +72,8 @@ impl Attempt {
         let replays = Arc::new(Replays::new(&entropy));
         let sources_now = LiveSources::new(sources.clone());
         let (tracer, journal) = (Tracer::off(), Journal::off());
-        let edge = Edge { store, clock, entropy, sources: sources_now, keys: ring, replays, tracer, journal };
+        let edge =
+            Edge { store, clock, entropy, sources: sources_now, keys: ring, replays, tracer, journal, renewals: Renewals::default() };
         let response = router(edge).oneshot(request(&vector.target, headers.clone(), vector.body.clone())).await.unwrap();
         let (head, body) = response.into_parts();
         let answer = Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() };

@@ -118,6 +118,14 @@ impl Verifier {
         self.keys.len()
     }
 
+    /// Whether it could verify with another secret.
+    ///
+    /// # Errors
+    /// What is wrong with the secret, without it.
+    pub(crate) fn takes(&self, secret: &Secret) -> Result<(), String> {
+        Key::new(&self.scheme, secret).map(drop)
+    }
+
     /// The same secrets under another reading of times.
     pub(super) fn with(&self, scheme: Scheme) -> Self {
         Self { scheme, ..self.clone() }

@@ -207,7 +207,7 @@ pub struct HandshakeRule {
     /// What must be the source's `handshake_token`.
     #[serde(default)]
     pub token: Option<Template>,
-    /// Where the provider gives its secret. Only while the source says `pairing = true`; the secret is then shown in the log.
+    /// Where the provider gives its secret. Heeded only while the source's pairing is open: it is then kept in the source's file.
     #[serde(default)]
     pub learns: Option<Template>,
     /// An address that is to be called first.

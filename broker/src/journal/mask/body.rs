@@ -155,7 +155,7 @@ pub fn address(target: &Uri, rules: &Rules<'_>) -> String {
     let steps: Vec<&str> = target.path().split('/').map(|step| if is_secret(&step) { MASKED } else { step }).collect();
     let shown = steps.join("/");
     let Some(query) = target.query().map(str::as_bytes) else { return shown };
-    let signature = rules.source.map(crate::ingress::Source::signature_parameters).unwrap_or_default();
+    let signature = rules.source.map(crate::ingress::Source::secret_parameters).unwrap_or_default();
     let mut changes = form(query, rules);
     for name in signature {
         let start = query.split(|byte| *byte == b'&').scan(0, |at, field| {

@@ -65,8 +65,10 @@ impl PathPattern {
 pub struct Rules<'a> {
     headers: &'a [HeaderName],
     paths: &'a [PathPattern],
-    /// Where the scheme has its signature in the body.
+    /// Where the scheme has its signature, or a secret, in the body.
     own_paths: Vec<PathPattern>,
+    /// Where the scheme has a secret in the head.
+    own_headers: Vec<&'a HeaderName>,
     /// Headers of the source's that are no secrets, whatever their names: its identities and types.
     pub(super) looked_at: Vec<&'a HeaderName>,
     /// The source.
@@ -90,11 +92,12 @@ impl<'a> Rules<'a> {
         }
         let mut needles: Vec<Vec<u8>> = needles.into_iter().collect();
         needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        let signature = source.map(Source::signature_pointers).unwrap_or_default();
+        let secret = source.map(Source::secret_pointers).unwrap_or_default();
         Self {
             headers,
             paths,
-            own_paths: signature.iter().filter_map(|pointer| pointer.parse().ok()).collect(),
+            own_paths: secret.iter().filter_map(|pointer| pointer.parse().ok()).collect(),
+            own_headers: source.map(Source::secret_headers).unwrap_or_default(),
             looked_at: source.map(Source::headers_looked_at).unwrap_or_default(),
             source,
             needles,
@@ -106,7 +109,7 @@ impl<'a> Rules<'a> {
     }
 
     pub(super) fn names(&self, header: &HeaderName) -> bool {
-        self.headers.contains(header)
+        self.headers.contains(header) || self.own_headers.contains(&header)
     }
 
     pub(super) fn needles(&self) -> &[Vec<u8>] {

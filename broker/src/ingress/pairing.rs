@@ -108,9 +108,9 @@ impl Pairing {
 
 /// Whether it is long enough to be one, and can be kept as it is.
 fn check(secret: &Secret) -> Result<(), String> {
-    let (least, most) = (PAIRED_SECRET_BYTES.start(), PAIRED_SECRET_BYTES.end());
-    if !PAIRED_SECRET_BYTES.contains(&secret.expose().len()) {
-        return Err(format!("it has {} bytes, not {least} to {most}", secret.expose().len()));
+    let (length, least, most) = (secret.expose().len(), PAIRED_SECRET_BYTES.start(), PAIRED_SECRET_BYTES.end());
+    if !PAIRED_SECRET_BYTES.contains(&length) {
+        return Err(format!("it has {length} bytes, not {least} to {most}"));
     }
     let is_plain = secret.expose().iter().all(u8::is_ascii_graphic);
     is_plain.then_some(()).ok_or_else(|| "it is not written in printable ASCII".to_owned())

@@ -260,3 +260,25 @@ pub const BURST_WINDOW: Span = Span::from_millis(300_000);
 pub const MAX_REMEMBERED_BODIES: usize = 100_000;
 /// How much of the newest part of the log is read for them at a start.
 pub const RECALLED_BYTES: u64 = 64 << 20;
+/// How often a provider is asked for what was missed, if nothing else is configured.
+pub const POLL_EVERY: Span = Span::from_millis(900_000);
+/// How often at most.
+pub const POLL_EVERY_AT_LEAST: Span = Span::from_millis(60_000);
+/// How often is looked which sources are to be polled.
+pub const POLL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after a round that broke off the next one begins at the earliest.
+pub const POLL_RETRY: Duration = Duration::from_secs(60);
+/// How long a provider can make the broker wait at most.
+pub const POLL_WAIT_AT_MOST: Duration = Duration::from_secs(86_400);
+/// How long an answer to a poll may take.
+pub const POLL_WITHIN: Duration = Duration::from_secs(30);
+/// The most bytes of such an answer.
+pub const MAX_POLLED_BYTES: usize = 16 * 1024 * 1024;
+/// The most pages of one round; the next one goes on.
+pub const MAX_POLL_PAGES: usize = 100;
+/// How many deliveries of a source wait at a time to be made again.
+pub const MAX_REDELIVERIES: usize = 1_000;
+/// How often one is asked for.
+pub const MAX_REDELIVERY_TRIES: u32 = 5;
+/// How long one is waited for: as long as GitHub lists deliveries.
+pub const REDELIVERY_WITHIN: Span = Span::from_millis(3 * 86_400_000);

@@ -21,6 +21,7 @@ mod metrics;
 mod octokit;
 mod operated;
 mod path;
+mod poll;
 mod raw;
 mod reload;
 mod rotation;

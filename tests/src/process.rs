@@ -71,11 +71,14 @@ impl Broker {
         std::fs::write(&config, listen + configuration).unwrap();
         let log_path = folder.join("waypost.log");
         let log = File::options().create(true).append(true).open(&log_path).unwrap();
+        // In place of the operating system's authorities, where the folder has some.
+        let trusted = folder.join("trusted.pem");
         let mut child = Command::new(program())
             .args(["serve", "--config"])
             .arg(&config)
             .env_remove("WAYPOST_LOG")
             .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+            .envs(trusted.exists().then_some(("SSL_CERT_FILE", &trusted)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

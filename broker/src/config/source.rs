@@ -10,7 +10,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{AdmissionConfig, EdgeConfig, Findings, Secret, SecretFile, SecretRef, Secrets, Size, Span};
+use super::{AdmissionConfig, EdgeConfig, Findings, PollConfig, Secret, SecretFile, SecretRef, Secrets, Size, Span};
 use crate::{
     ingress::{
         About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, OnReplay, Pairing, SilentAfter, Source, Template,
@@ -93,6 +93,9 @@ pub struct SourceConfig {
     /// After how long without a verified webhook a system event tells that it is silent: a time, `learned` (the default), or `never`.
     #[serde(default)]
     pub silent_after: SilentAfter,
+    /// How the provider's API is asked for what never came.
+    #[serde(default)]
+    pub poll: Option<PollConfig>,
 }
 
 fn yes() -> bool {
@@ -168,6 +171,9 @@ impl SourceConfig {
         let greetings = self.greetings(&rules, context.secrets, &mut wrong);
         let typing = Typing::compile(name, rules.event_type, &rules.types, &rules.about, context.schemas, &mut selector);
         let typing = typing.map_err(|found| found.into_iter().for_each(|found| wrong(&found.key, found.problem))).ok();
+        let (identity, typing) = (identity?, typing?);
+        let poll_rule = rules.scheme.and_then(|scheme| scheme.poll.as_ref());
+        let poll = self.poll.as_ref().and_then(|poll| poll.build(poll_rule, (&identity, &typing), context.secrets, &mut wrong));
         let refuses = self.verify == Verify::None && self.on_undecodable != Some(OnUndecodable::Quarantine);
         Some(Source {
             name: Arc::from(name),
@@ -186,8 +192,8 @@ impl SourceConfig {
             pairing: self.pairing.then(|| Arc::new(Pairing::new(awaited.file))),
             batch: rules.scheme.and_then(|scheme| scheme.batch.clone()),
             reply: rules.scheme.and_then(|scheme| scheme.reply.clone()),
-            identity: identity?,
-            typing: typing?,
+            identity,
+            typing,
             selector,
             max_body: max_body.min(limits::MAX_WEBHOOK_BYTES),
             body_timeout: context.edge.body_timeout.get(),
@@ -195,12 +201,13 @@ impl SourceConfig {
             keeps_raw: self.keep_raw,
             silent_after: self.silent_after,
             on_replay,
+            poll,
         })
     }
 
     /// Every reference to a secret.
     pub fn secrets_of(&self) -> impl Iterator<Item = &SecretRef> {
-        self.secrets.iter().chain(&self.handshake_token)
+        self.secrets.iter().chain(&self.handshake_token).chain(self.poll.iter().flat_map(|poll| &poll.token))
     }
 
     /// The scheme's rules with the source's own over them.

@@ -6,7 +6,7 @@ use waypost_proto::v1::{self, source_admin_service_server::SourceAdminService};
 use super::{convert::timestamp, page::Page};
 use crate::{
     error::Fault,
-    ingress::{LiveSources, Outcome, Source},
+    ingress::{LiveSources, Outcome, Polled, Source},
     limits,
 };
 
@@ -44,6 +44,8 @@ fn show(source: &Source) -> v1::Source {
             refused: kind("refused") - unverified,
             quarantined: kind("quarantined"),
             last_received_at: counters.last_verified().map(timestamp),
+            recovered: counters.polled.get(Polled::Recovered),
+            last_polled_at: counters.polled.last().map(timestamp),
         }),
     }
 }

@@ -1,7 +1,7 @@
-//! Asking providers for their keys, and confirming subscriptions.
+//! Asking providers: for their keys, to confirm subscriptions, for what was missed.
 //!
 //! Constraints:
-//! - HTTPS only, one request and one answer: no redirect is followed, and nothing is sent but the request line and the host.
+//! - HTTPS only, one request and one answer: no redirect is followed, and nothing is sent that the caller does not say.
 //! - Bounded: in time, in bytes, and in how many are under way. Who may be asked is decided before, by what a scheme pins.
 
 use std::{
@@ -12,8 +12,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderValue, Request, Response, StatusCode, header, uri::PathAndQuery};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::Semaphore};
@@ -51,7 +51,7 @@ pub enum FetchError {
     #[error("not an https address with a host")]
     Address,
     /// It took too long, or too many others were under way.
-    #[error("no answer within {} s", FETCH_WITHIN.as_secs())]
+    #[error("no answer in time")]
     TooSlow,
     /// There are no authorities to trust.
     #[error("no certificate authorities: {0}")]
@@ -66,7 +66,7 @@ pub enum FetchError {
     #[error("the answer is {0}")]
     Status(StatusCode),
     /// It is larger than anything of its kind, or broke off.
-    #[error("the answer broke off, or is larger than {MAX_FETCHED_BYTES} bytes")]
+    #[error("the answer broke off, or is larger than is taken")]
     Content,
 }
 
@@ -106,12 +106,27 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`]; every answer but 200 is one.
     pub async fn get(&self, url: &str) -> Result<Fetched, FetchError> {
-        let url: Uri = url.parse().map_err(|_| FetchError::Address)?;
-        let (true, Some(host)) = (url.scheme_str() == Some("https"), url.host()) else { return Err(FetchError::Address) };
-        tokio::time::timeout(FETCH_WITHIN, self.exchange(&url, host)).await.unwrap_or(Err(FetchError::TooSlow))
+        let request = Request::get(url).body(Bytes::new()).map_err(|_| FetchError::Address)?;
+        let answer = self.send(request, FETCH_WITHIN, MAX_FETCHED_BYTES).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(FetchError::Status(answer.status()));
+        }
+        let max_age = answer.headers().get(header::CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
+        Ok(Fetched { body: answer.into_body(), max_age })
     }
 
-    async fn exchange(&self, url: &Uri, host: &str) -> Result<Fetched, FetchError> {
+    /// Sends a request to its absolute address: the answer whatever it is, if it is whole within this time and no larger than that.
+    /// Dropping the future breaks the connection off.
+    ///
+    /// # Errors
+    /// [`FetchError`], but for [`FetchError::Status`].
+    pub async fn send(&self, request: Request<Bytes>, within: Duration, most: usize) -> Result<Response<Bytes>, FetchError> {
+        tokio::time::timeout(within, self.exchange(request, most)).await.unwrap_or(Err(FetchError::TooSlow))
+    }
+
+    async fn exchange(&self, mut request: Request<Bytes>, most: usize) -> Result<Response<Bytes>, FetchError> {
+        let url = std::mem::take(request.uri_mut());
+        let (true, Some(host)) = (url.scheme_str() == Some("https"), url.host()) else { return Err(FetchError::Address) };
         let Inner { tls, at, places } = &*self.0;
         let _place = places.acquire().await.map_err(|_| FetchError::TooSlow)?;
         let tls = tls.get_or_init(native).as_ref().map_err(|problem| FetchError::NoRoots(problem.clone()))?;
@@ -122,11 +137,13 @@ impl Fetcher {
         };
         let stream = tls.connect(name, stream).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let target = url.path_and_query().map_or("/", |target| target.as_str());
+        let target = url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let authority = url.authority().map_or(host, |authority| authority.as_str());
-        let request = Request::get(target).header(header::HOST, authority).header(header::CONNECTION, "close");
-        let request = request.body(Empty::<Bytes>::new()).map_err(|_| FetchError::Address)?;
-        let answered = async { read(sender.send_request(request).await?).await };
+        let authority = HeaderValue::from_str(authority).map_err(|_| FetchError::Address)?;
+        *request.uri_mut() = target.into();
+        request.headers_mut().insert(header::HOST, authority);
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let answered = async { read(sender.send_request(request.map(Full::new)).await?, most).await };
         // The connection ends with the answer, and with whoever waits for it.
         tokio::pin!(answered, connection);
         tokio::select! {
@@ -137,13 +154,10 @@ impl Fetcher {
     }
 }
 
-async fn read(answer: Response<Incoming>) -> Result<Fetched, FetchError> {
-    if answer.status() != StatusCode::OK {
-        return Err(FetchError::Status(answer.status()));
-    }
-    let max_age = answer.headers().get(header::CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
-    let body = Limited::new(answer.into_body(), MAX_FETCHED_BYTES).collect().await.map_err(|_| FetchError::Content)?.to_bytes();
-    Ok(Fetched { body, max_age })
+async fn read(answer: Response<Incoming>, most: usize) -> Result<Response<Bytes>, FetchError> {
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, most).collect().await.map_err(|_| FetchError::Content)?.to_bytes();
+    Ok(Response::from_parts(head, body))
 }
 
 fn max_age(cache_control: &str) -> Option<Duration> {

@@ -26,6 +26,7 @@
 //! | [`quarantine`] | verified webhooks that could not become their type |
 //! | `replays` | bodies that come again under another delivery id |
 //! | `watch` | sources that fall quiet, bursts of what cannot be verified |
+//! | `poll` | asking the provider for what never came |
 //! | `mend` | the same once they can: retried, or thrown away |
 //! | `outcome` | what can become of a request: statuses and counters |
 //! | `template` | texts made of parts of a request |
@@ -52,6 +53,7 @@ mod live;
 mod mend;
 mod outcome;
 mod pairing;
+pub(crate) mod poll;
 pub mod quarantine;
 mod rehearsal;
 mod replays;
@@ -81,6 +83,8 @@ pub use live::LiveSources;
 pub use mend::{Mended, Mender, Mending};
 pub use outcome::{Counters, Outcome};
 pub(crate) use pairing::Pairing;
+pub(crate) use poll::PollPlan;
+pub use poll::{PollCounters, PollRule, Polled};
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use replays::{OnReplay, Replays};
 pub use source::{SamePath, Source, Sources};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
-use super::{quarantine::Reason, verify::Rejection};
+use super::{poll::PollCounters, quarantine::Reason, verify::Rejection};
 use crate::metrics::Histogram;
 
 macro_rules! outcomes {
@@ -179,12 +179,14 @@ pub struct Counters {
     last_verified: AtomicU64,
     /// From the head of each request to its answer.
     pub times: Histogram,
+    /// What was found at the provider.
+    pub polled: PollCounters,
 }
 
 impl Default for Counters {
     fn default() -> Self {
         let counts = Outcome::ALL.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { counts, last_verified: AtomicU64::new(0), times: Histogram::default() }
+        Self { counts, last_verified: AtomicU64::new(0), times: Histogram::default(), polled: PollCounters::default() }
     }
 }
 

@@ -140,7 +140,7 @@ fn newest(store: &dyn EventStore) -> Offset {
 }
 
 /// The body that an event came with: kept beside it, or the same as its data.
-fn body(event: &StoredEvent) -> Option<Bytes> {
+pub(super) fn body(event: &StoredEvent) -> Option<Bytes> {
     let raw = envelope::raw(&event.body);
     if !raw.is_empty() {
         return Some(raw);

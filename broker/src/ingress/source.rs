@@ -16,6 +16,7 @@ use super::{
     identity::Identity,
     outcome::Counters,
     pairing::Pairing,
+    poll::PollPlan,
     replays::OnReplay,
     template::Part,
     typing::Typing,
@@ -59,6 +60,8 @@ pub struct Source {
     pub(crate) silent_after: SilentAfter,
     /// `None` where it is not looked for.
     pub(crate) on_replay: Option<OnReplay>,
+    /// How its provider is asked for what was missed, if it is.
+    pub(crate) poll: Option<PollPlan>,
 }
 
 impl Source {
@@ -101,7 +104,8 @@ impl Source {
     /// What nobody may see: every secret that it has.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &[u8]> {
         let active = self.verifier.iter().flat_map(|verifier| verifier.secrets());
-        active.chain(&self.greetings.token).map(crate::config::Secret::expose)
+        let token = self.poll.iter().filter_map(PollPlan::token);
+        active.chain(&self.greetings.token).chain(token).map(crate::config::Secret::expose)
     }
 
     /// Where its signature stands, unless that is a header, and where its provider gives its secret.

@@ -191,7 +191,7 @@ impl Undecodable {
         Self { reason, event_type: String::new(), path: String::new(), message, identity: String::new() }
     }
 
-    fn lacking(reason: Reason, absent: &Absent) -> Self {
+    pub(super) fn lacking(reason: Reason, absent: &Absent) -> Self {
         let path = match absent {
             Absent::Pointer(pointer) => pointer.to_string(),
             Absent::Header(_) => String::new(),

@@ -23,7 +23,7 @@ use super::{Histogram, histogram::seconds};
 use crate::{
     broker::Broker,
     config::{AllConnections, Certificates},
-    ingress::{LiveSources, Outcome},
+    ingress::{LiveSources, Outcome, Polled},
     limits,
     registry::Handle,
 };
@@ -156,6 +156,16 @@ impl Exposition {
         writer.counters("webhooks", "Requests to a source, by what became of them", outcomes)?;
         let verified = sources().filter_map(|(labels, counters)| Some((labels, seconds(counters.last_verified()?))));
         writer.gauges("source_last_verified_timestamp_seconds", "When the last verified webhook came", verified)?;
+        let polled =
+            || now.iter().filter(|source| source.poll.is_some()).map(|source| (vec![("source", &*source.name)], &source.counters.polled));
+        let items = polled().flat_map(|(labels, counters)| {
+            Polled::ALL.iter().map(move |&item| (and(&labels, [("outcome", item.name())]), counters.get(item)))
+        });
+        writer.counters("polled_webhooks", "What a provider's API listed, by what became of it", items)?;
+        let failures = polled().map(|(labels, counters)| (labels, counters.failures()));
+        writer.counters("poll_failures", "Rounds of asking a provider's API that broke off", failures)?;
+        let last_polled = polled().filter_map(|(labels, counters)| Some((labels, seconds(counters.last()?))));
+        writer.gauges("poll_last_timestamp_seconds", "When a provider's list was last seen to its end", last_polled)?;
         let under_way = now.iter().map(|source| (vec![("source", &*source.name)], f64::from(source.admission.under_way())));
         writer.gauges("webhooks_under_way", "Requests to a source that are being worked on", under_way)?;
         let times = sources().map(|(labels, counters)| (labels, &counters.times));

@@ -17,7 +17,10 @@ use crate::{
     config::Setup,
     entropy::{Entropy, NoEntropy},
     grpc,
-    ingress::{self, Edge, KeyRing, LiveSources, Replays},
+    ingress::{
+        self, Edge, Fetcher, KeyRing, LiveSources, Replays,
+        poll::{self, Poller},
+    },
     journal::Journal,
     metrics::{self, Exposition, Histogram},
     page::{self, Pages},
@@ -80,6 +83,8 @@ pub async fn start(mut setup: Setup, store: Arc<dyn EventStore>, syncs: Arc<Hist
     broker.spawn(ingress::watch(sources.clone(), Arc::clone(&store), clock, published, interval, broker.stopping()));
     let replays = Arc::new(Replays::new(&entropy));
     broker.spawn(recall(Arc::clone(&replays), sources.clone(), Arc::clone(&store), clock.now()));
+    let poller = Poller::new(Arc::clone(&store), clock, Arc::clone(&entropy), Fetcher::new());
+    broker.spawn(poll::run(poller, sources.clone(), broker.stopping()));
     let (keys, renewals) = (KeyRing::default(), Renewals::from_iter([Arc::clone(&secrets) as Arc<dyn Renew>]));
     let edge = ingress::router(Edge { store, clock, entropy, sources, keys, replays, tracer, journal, renewals });
     // Everything that is served there, whatever it is, is behind the guard; the page has a door of its own, with the same lock.

@@ -107,6 +107,9 @@ fn facts(source: &Source) -> String {
     table.fact("not verified", stats.unverified_refused);
     table.fact("refused", stats.refused);
     table.fact("last received", time(stats.last_received_at));
+    if stats.last_polled_at.is_some() {
+        table.fact("recovered", format_args!("{} by asking the provider, last {}", stats.recovered, time(stats.last_polled_at)));
+    }
     if source.identity() == SourceIdentity::None {
         table.fact("note", "nothing tells its webhooks apart: a copy is a new event");
     }

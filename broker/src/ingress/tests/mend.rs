@@ -17,7 +17,7 @@ const WRONG: &str = "[github]\nscheme = \"github\"\nsecrets = [\"file:secret\"]\
 
 const RIGHT: &str = "[github]\nscheme = \"github\"\nsecrets = [\"file:secret\"]";
 
-const PUSH: &str = r#"{"ref":"refs/heads/main","repository":{"full_name":"a/b"},"pusher":{"name":"ada"}}"#;
+pub(super) const PUSH: &str = r#"{"ref":"refs/heads/main","repository":{"full_name":"a/b"},"pusher":{"name":"ada"}}"#;
 
 impl Harness {
     /// What retries in the sources of a configuration.
@@ -30,7 +30,7 @@ impl Harness {
         Mender::new(broker, LiveSources::new(Sources::new(built).unwrap()))
     }
 
-    async fn quarantined(&self) -> Vec<waypost_proto::v1::QuarantinedWebhook> {
+    pub(super) async fn quarantined(&self) -> Vec<waypost_proto::v1::QuarantinedWebhook> {
         quarantine::list(&*self.store, 1_000, "", Which::default()).await.unwrap().webhooks
     }
 
@@ -190,6 +190,7 @@ async fn a_whole_webhook_of_which_only_some_events_fit_leaves_the_others_in_quar
     assert_eq!(ids, ["a", "c"]);
     let [left] = &edge.quarantined().await[..] else { panic!() };
     assert_eq!(get(&*edge.store, &left.id).await.unwrap().unwrap().body, r#"{"id":"b"}"#);
+    assert_eq!(edge.told().await.len(), 2, "the whole, and then the part that is there by itself now");
 }
 
 #[tokio::test]

@@ -22,10 +22,12 @@ mod identity;
 mod keys;
 mod mend;
 mod pairing;
+mod poll;
 mod providers;
 mod quarantine;
 mod replays;
 mod shipped;
+mod stand_in;
 mod typing;
 
 use std::{

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     config::Span,
     ingress::{
+        poll::PollRule,
         template::{Part, Template},
         typing::{About, TypeConfig},
         words::{Word, word_or_table},
@@ -116,6 +117,9 @@ pub struct Scheme {
     /// Message types by the provider's event types. A source's own come on top.
     #[serde(default)]
     pub types: BTreeMap<String, TypeConfig>,
+    /// How the provider's API is asked for what never came, where a source wants that.
+    #[serde(default)]
+    pub poll: Option<PollRule>,
     /// What its events are about, unless a type or the source says otherwise; likewise those that follow.
     #[serde(default)]
     pub subject: Option<Template>,

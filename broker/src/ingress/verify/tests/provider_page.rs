@@ -26,7 +26,7 @@ fn generated(name: &str, scheme: &Scheme) -> String {
         facts.title,
         configuration(name, scheme)
     );
-    for (what, text) in rows(scheme) {
+    for (what, text) in rows(name, scheme) {
         if !text.is_empty() {
             let _ = writeln!(out, "| {what} | {} |", text.replace('|', "\\|"));
         }
@@ -53,7 +53,7 @@ fn configuration(name: &str, scheme: &Scheme) -> String {
     out
 }
 
-fn rows(scheme: &Scheme) -> Vec<(&'static str, String)> {
+fn rows(name: &str, scheme: &Scheme) -> Vec<(&'static str, String)> {
     let facts = &scheme.facts;
     let code = |text: &dyn std::fmt::Display| format!("`{text}`");
     let list = |texts: Vec<String>| texts.join(", ");
@@ -63,6 +63,7 @@ fn rows(scheme: &Scheme) -> Vec<(&'static str, String)> {
     };
     let time = scheme.timestamp.as_ref().map(|rule| format!("{}, at most {} from now", code(&rule.at), rule.tolerance));
     let types = scheme.types.iter().map(|(provider, table)| format!("`{provider}` → `{}`", table.0.message)).collect();
+    let poll = scheme.poll.as_ref().map(|_| format!("can be [asked for](../operations.md#what-never-came): `[sources.{name}.poll]`"));
     let checked = facts.verified.map(|_| format!("<{}>", facts.checked));
     vec![
         ("signed with", page::algorithm(scheme)),
@@ -76,6 +77,7 @@ fn rows(scheme: &Scheme) -> Vec<(&'static str, String)> {
         ("handshake", if scheme.handshakes.is_empty() { String::new() } else { "answered by the source itself".to_owned() }),
         ("waits for an answer", facts.timeout.map(|timeout| timeout.to_string()).unwrap_or_default()),
         ("sends again", facts.retries.clone()),
+        ("what never came", poll.unwrap_or_default()),
         ("to know", facts.note.clone()),
         ("the scheme was checked against", checked.unwrap_or_default()),
     ]

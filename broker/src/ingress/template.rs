@@ -34,12 +34,17 @@
 //! | `{secret}` | the secret |
 //! | `{mac:PART}` | the signature of a part, as the scheme signs and writes it, with the first secret |
 
-use std::{borrow::Cow, fmt, str::FromStr};
+mod bound;
+#[cfg(test)]
+mod tests;
 
-use http::{HeaderMap, HeaderName};
+use std::{fmt, str::FromStr};
+
+use http::HeaderName;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::decode::{Pointer, Selected, Selector, Slot};
+pub(crate) use self::bound::{Absent, Bound, one_header};
+use super::decode::{Pointer, PointerError, Selector};
 
 /// A text with parts to be filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +135,7 @@ impl Part {
             return text.split('|').map(Self::parse).collect::<Result<_, _>>().map(Self::FirstOf);
         }
         if text.starts_with('/') {
-            return text.parse().map(Self::Pointer).map_err(|error: super::decode::PointerError| error.to_string());
+            return text.parse().map(Self::Pointer).map_err(|error: PointerError| error.to_string());
         }
         match text.split_once(':') {
             Some(("header", name)) => name.parse().map(Self::Header).map_err(|_| format!("{name:?} is not the name of a header")),
@@ -178,19 +183,6 @@ fn no_part(text: &str) -> String {
     format!("{{{text}}} is no part; write {{header:NAME}}, {{signature:KEY}}, {{/json/pointer}}, {{body}} or another one of the manual")
 }
 
-impl Part {
-    fn bind(&self, selector: &mut Selector) -> Result<BoundPart, String> {
-        Ok(match self {
-            Self::Literal(text) => BoundPart::Literal(text.clone()),
-            Self::Header(name) => BoundPart::Header(name.clone()),
-            Self::Pointer(pointer) => BoundPart::Pointer(pointer.clone(), selector.add(pointer)),
-            Self::FirstOf(parts) => BoundPart::FirstOf(parts.iter().map(|part| part.bind(selector)).collect::<Result<_, _>>()?),
-            Self::Optional(_) => return Err("a part in [ ] cannot be used here: what lacks it would be taken for another".to_owned()),
-            _ => return Err(format!("{self} cannot be used here; use {{header:NAME}} and {{/json/pointer}}")),
-        })
-    }
-}
-
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -233,37 +225,6 @@ impl<'de> Deserialize<'de> for Template {
     }
 }
 
-/// A template over headers and payload, ready to be filled in.
-#[derive(Clone, Debug)]
-pub(crate) struct Bound(Vec<BoundPart>);
-
-#[derive(Clone, Debug)]
-enum BoundPart {
-    Literal(String),
-    Header(HeaderName),
-    Pointer(Pointer, Slot),
-    FirstOf(Vec<BoundPart>),
-    Optional(Bound),
-}
-
-/// What a template asks for and a request does not have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Absent {
-    /// A header, which is missing, occurs twice, or is not text.
-    Header(HeaderName),
-    /// A text at a JSON pointer.
-    Pointer(Pointer),
-}
-
-impl fmt::Display for Absent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Header(name) => write!(f, "there is not exactly one header {name} with a text"),
-            Self::Pointer(pointer) => write!(f, "the payload has no text at {pointer}"),
-        }
-    }
-}
-
 impl Template {
     /// Every part, and those inside parts.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Part> {
@@ -275,159 +236,6 @@ impl Template {
         for part in self.parts() {
             if let Part::Pointer(pointer) = part {
                 selector.add(pointer);
-            }
-        }
-    }
-
-    /// Asks the selector for the pointers.
-    ///
-    /// # Errors
-    /// Names a part that has no meaning outside signatures.
-    pub(crate) fn bind(&self, selector: &mut Selector) -> Result<Bound, String> {
-        self.0.iter().map(|part| part.bind(selector)).collect::<Result<_, _>>().map(Bound)
-    }
-
-    /// The same where it is no harm that parts in `[ ]` may be missing.
-    ///
-    /// # Errors
-    /// As [`bind`](Self::bind).
-    pub(crate) fn bind_with_optional(&self, selector: &mut Selector) -> Result<Bound, String> {
-        let mut bind = |part: &Part| match part {
-            Part::Optional(parts) => Self(parts.clone()).bind(selector).map(BoundPart::Optional),
-            _ => part.bind(selector),
-        };
-        self.0.iter().map(&mut bind).collect::<Result<_, _>>().map(Bound)
-    }
-}
-
-impl Bound {
-    /// Whether it depends on the payload.
-    pub(crate) fn looks_inside(&self) -> bool {
-        fn inside(part: &BoundPart) -> bool {
-            match part {
-                BoundPart::Pointer(..) => true,
-                BoundPart::FirstOf(parts) | BoundPart::Optional(Bound(parts)) => parts.iter().any(inside),
-                BoundPart::Literal(_) | BoundPart::Header(_) => false,
-            }
-        }
-        self.0.iter().any(inside)
-    }
-
-    /// The headers that it looks at.
-    pub(crate) fn headers(&self) -> Vec<&HeaderName> {
-        fn within<'a>(part: &'a BoundPart, found: &mut Vec<&'a HeaderName>) {
-            match part {
-                BoundPart::Header(name) => found.push(name),
-                BoundPart::FirstOf(parts) | BoundPart::Optional(Bound(parts)) => parts.iter().for_each(|part| within(part, found)),
-                BoundPart::Literal(_) | BoundPart::Pointer(..) => {}
-            }
-        }
-        let mut found = Vec::new();
-        self.0.iter().for_each(|part| within(part, &mut found));
-        found
-    }
-
-    /// Fills it in.
-    ///
-    /// # Errors
-    /// [`Absent`] is the first part that the request does not have.
-    pub(crate) fn fill<'a>(&self, headers: &'a HeaderMap, selected: &Selected<'a>) -> Result<Cow<'a, str>, Absent> {
-        if let [part] = &*self.0 {
-            return part.text(headers, selected);
-        }
-        self.0.iter().try_fold(String::new(), |text, part| Ok(text + &part.text(headers, selected)?)).map(Cow::Owned)
-    }
-}
-
-impl BoundPart {
-    fn text<'a>(&self, headers: &'a HeaderMap, selected: &Selected<'a>) -> Result<Cow<'a, str>, Absent> {
-        match self {
-            Self::Literal(text) => Ok(Cow::Owned(text.clone())),
-            Self::Header(name) => match one_header(headers, name) {
-                Some(text) if !text.is_empty() => Ok(Cow::Borrowed(text)),
-                _ => Err(Absent::Header(name.clone())),
-            },
-            Self::Pointer(pointer, slot) => selected.text(*slot).ok_or_else(|| Absent::Pointer(pointer.clone())),
-            Self::Optional(bound) => Ok(bound.fill(headers, selected).unwrap_or_default()),
-            Self::FirstOf(parts) => {
-                let mut absent = None;
-                for part in parts {
-                    match part.text(headers, selected) {
-                        Ok(text) => return Ok(text),
-                        Err(missing) => drop(absent.get_or_insert(missing)),
-                    }
-                }
-                absent.map_or(Ok(Cow::Borrowed("")), Err)
-            }
-        }
-    }
-}
-
-/// The value of a header that is there exactly once and is visible ASCII.
-pub(crate) fn one_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?.to_str().ok()?;
-    values.next().is_none().then_some(value)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn fill(template: &str) -> Result<String, String> {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-id", "7".parse().unwrap());
-        headers.append("x-twice", "a".parse().unwrap());
-        headers.append("x-twice", "b".parse().unwrap());
-        let mut selector = Selector::default();
-        let bound = template.parse::<Template>().unwrap().bind(&mut selector)?;
-        let selected = selector.select(r#"{"id":"pay_001","status":"ok","none":null}"#).unwrap();
-        bound.fill(&headers, &selected).map(Cow::into_owned).map_err(|absent| absent.to_string())
-    }
-
-    #[test]
-    fn parts_are_filled_in() {
-        assert_eq!(fill("{/id}:{/status}").unwrap(), "pay_001:ok");
-        assert_eq!(fill("h/{header:X-Id}/x").unwrap(), "h/7/x");
-        assert_eq!(fill("{/none|header:x-id|/id}").unwrap(), "7");
-        assert_eq!(fill("{/none|/nothing}").unwrap_err(), "the payload has no text at /none");
-        assert_eq!(fill("").unwrap(), "");
-    }
-
-    #[test]
-    fn p7_a_missing_part_makes_the_text_missing() {
-        assert_eq!(fill("{/id}:{/none}").unwrap_err(), "the payload has no text at /none");
-        assert_eq!(fill("{header:X-Twice}").unwrap_err(), "there is not exactly one header x-twice with a text");
-    }
-
-    #[test]
-    fn what_is_no_template_is_refused_with_what_is_wrong() {
-        for (wrong, problem) in [
-            ("{", "a { without its }"),
-            ("a}b", "a } without its {"),
-            ("{thing}", "{thing} is no part"),
-            ("{header:a b}", "is not the name of a header"),
-            ("{/~9}", "is not a JSON pointer"),
-            ("a]b", "a ] without its ["),
-            ("[a", "a [ without its ]"),
-            ("[[a]", "do not nest"),
-            ("{mac:thing}", "{thing} is no part"),
-        ] {
-            let error = wrong.parse::<Template>().unwrap_err().to_string();
-            assert!(error.contains(problem), "{error}");
-        }
-        assert!(fill("{body}").unwrap_err().contains("cannot be used here"));
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_parsing_panic_and_what_parses_is_shown_as_it_was_meant(text in "[a-z{}\\[\\]|:/~ ]{0,40}") {
-            if let Ok(template) = text.parse::<Template>() {
-                prop_assert_eq!(template.to_string().parse::<Template>(), Ok(template));
             }
         }
     }

@@ -5,30 +5,38 @@
 //! - Order is kept: what is accepted of one call is stored in its order, and answered in it.
 //! - Nothing per event waits: one append, one answer, for as many events as there are.
 //! - A named cause makes the lineage (P10), and nobody but the broker speaks for a configured source or for `waypost.` (P7).
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `cause` | the event that led to another |
+//! | `prepared` | what was checked and waits to be appended |
+//! | `outputs` | what is published with an ack |
+
+mod cause;
+mod outputs;
+mod prepared;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use prost::Message;
-use waypost_proto::{
-    full_name,
-    v1::{ErrorReason, Lineage},
-    wire,
-};
-use waypost_store::{
-    Appended, Duplicate, EventStore, Micros, NewEvent, Offset, ReadLimits, Selection, StoredEvent,
-    limits::{MAX_BYTES_PER_WRITE, MAX_ITEMS_PER_WRITE},
-};
+use waypost_proto::{full_name, v1::ErrorReason, wire};
+use waypost_store::{Appended, Duplicate, EventStore, Micros, NewEvent, Offset, ReadLimits, Selection, StoredEvent};
 
+use self::prepared::batches;
+pub use self::{
+    cause::Cause,
+    outputs::{check_output_bytes, output_id},
+    prepared::Prepared,
+};
 use crate::{
     access::{Act, Caller},
     clock::Clock,
     defect::{self, Defect},
     entropy::Entropy,
-    envelope::{self, Identity, seal},
+    envelope::{Identity, seal},
     error::{Fault, Violation},
-    limits,
     metrics::PublishMetrics,
     schema::Schemas,
     system::{Notice, SYSTEM_PREFIX, Topic},
@@ -47,48 +55,6 @@ pub struct PublishRules {
     pub dedup_window: Micros,
 }
 
-/// The event that led to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cause {
-    id: String,
-    correlation_id: String,
-    hops: u32,
-    trace: Option<Incoming>,
-}
-
-impl Cause {
-    /// From an event as it is stored.
-    ///
-    /// # Errors
-    /// When its bytes are not an event, which the checksums of the store rule out.
-    pub fn of(event: &StoredEvent) -> Result<Self, Fault> {
-        let decoded = envelope::event(&event.body).decode_event();
-        let decoded = decoded.map_err(|error| Fault::new(ErrorReason::DataCorrupted, format!("event {}: {error}", event.offset)))?;
-        let lineage = decoded.lineage.unwrap_or_default();
-        let trace = Incoming::of_attributes(&decoded.attributes);
-        Ok(Self { id: decoded.id, correlation_id: lineage.correlation_id, hops: lineage.hops, trace })
-    }
-
-    /// What it led to comes from this span of its trace.
-    #[must_use]
-    pub fn within(self, span: u64) -> Self {
-        Self { trace: self.trace.map(|trace| trace.with_span(span)), ..self }
-    }
-
-    /// The place in the story of what it led to.
-    #[must_use]
-    pub fn lineage(&self) -> Lineage {
-        let hops = self.hops.saturating_add(u32::from(!defect::is_on(Defect::HopsNotCounted)));
-        Lineage { correlation_id: self.correlation_id.clone(), causation_id: self.id.clone(), hops }
-    }
-
-    /// The id of the event.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-}
-
 /// An event that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -98,65 +64,6 @@ pub struct Published {
     pub offset: Offset,
     /// It was stored before.
     pub duplicate: bool,
-}
-
-/// Events that were checked and wait to be appended, and the faults of those that were not accepted, in their order.
-#[derive(Debug, Default)]
-pub struct Prepared {
-    /// What the events are cut from.
-    room: BytesMut,
-    events: Vec<NewEvent>,
-    bytes: usize,
-    /// One for each item; `None` for one that is in `events`.
-    faults: Vec<Option<Fault>>,
-    /// The trace of the call.
-    call: Option<Incoming>,
-    /// Of the events whose trace is sampled.
-    emissions: Vec<Emission>,
-}
-
-impl Prepared {
-    /// With room for so many items, which have so many bytes together.
-    #[must_use]
-    pub fn with_room(items: usize, bytes: usize) -> Self {
-        let room = BytesMut::with_capacity(bytes + items * envelope::ADDED_BYTES);
-        Self { room, events: Vec::with_capacity(items), faults: Vec::with_capacity(items), ..Self::default() }
-    }
-
-    /// Within the trace of a call, if it has one.
-    #[must_use]
-    pub fn in_trace(self, call: Option<Incoming>) -> Self {
-        Self { call, ..self }
-    }
-
-    /// How many items there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.faults.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.faults.is_empty()
-    }
-
-    /// Whether one append takes so many more items and bytes as well.
-    #[must_use]
-    pub fn has_room(&self, items: usize, bytes: usize) -> bool {
-        self.len() + items <= MAX_ITEMS_PER_WRITE && self.bytes + bytes <= MAX_BYTES_PER_WRITE
-    }
-
-    fn push(&mut self, sealed: Result<NewEvent, Fault>) {
-        self.faults.push(match sealed {
-            Ok(event) => {
-                self.bytes += event.head.encoded().len() + event.body.len();
-                self.events.push(event);
-                None
-            }
-            Err(fault) => Some(fault),
-        });
-    }
 }
 
 /// Checks, seals and appends.
@@ -333,16 +240,7 @@ impl Publisher {
     /// Gives an event its place in its story.
     fn trace(&self, event: &mut wire::Event, cause: Option<&Cause>) -> Result<(), Fault> {
         if let Some(cause) = cause {
-            let given = event.lineage.take().unwrap_or_default();
-            for (field, given, expected) in [
-                ("event.lineage.correlation_id", &given.correlation_id, &cause.correlation_id),
-                ("event.lineage.causation_id", &given.causation_id, &cause.id),
-            ] {
-                if !given.is_empty() && given != expected {
-                    return Err(Fault::invalid(field, format!("is {given:?}, but the named cause makes it {expected:?}; leave it empty")));
-                }
-            }
-            event.lineage = Some(cause.lineage());
+            cause.place(event)?;
         }
         let hops = event.lineage.as_ref().map_or(0, |lineage| lineage.hops);
         let max_hops = self.rules.load().max_hops;
@@ -417,47 +315,4 @@ fn accepted(id: String, place: &Appended) -> Result<Published, Fault> {
         return Err(Fault::fields(ErrorReason::IdConflict, vec![Violation::new("event.id", text)]));
     }
     Ok(Published { id, offset: place.offset, duplicate: place.duplicate.is_some() })
-}
-
-/// Splits events into writes that the store takes. Almost always there is one.
-fn batches(events: Vec<NewEvent>, bytes: usize) -> Vec<Vec<NewEvent>> {
-    if events.len() <= MAX_ITEMS_PER_WRITE && bytes <= MAX_BYTES_PER_WRITE {
-        return vec![events];
-    }
-    let (mut all, mut batch, mut room) = (Vec::new(), Vec::new(), MAX_BYTES_PER_WRITE);
-    for event in events {
-        let size = event.head.encoded().len() + event.body.len();
-        if size > room || batch.len() == MAX_ITEMS_PER_WRITE {
-            all.push(std::mem::take(&mut batch));
-            room = MAX_BYTES_PER_WRITE;
-        }
-        room = room.saturating_sub(size);
-        batch.push(event);
-    }
-    all.push(batch);
-    all
-}
-
-/// The id of an output that came without one: the same for the same completion, made however often (P9).
-#[must_use]
-pub fn output_id(incarnation: u64, input: Offset, position: usize) -> String {
-    let mut name = [0; 24];
-    name[..8].copy_from_slice(&incarnation.to_be_bytes());
-    name[8..16].copy_from_slice(&input.to_be_bytes());
-    name[16..].copy_from_slice(&(position as u64).to_be_bytes());
-    uuid::Builder::from_custom_bytes(xxhash_rust::xxh3::xxh3_128(&name).to_be_bytes()).into_uuid().to_string()
-}
-
-/// The most bytes of the outputs of one ack, as they would be stored.
-///
-/// # Errors
-/// When there are more than one commit can hold.
-pub fn check_output_bytes(outputs: &[NewEvent]) -> Result<u64, Fault> {
-    let bytes: usize = outputs.iter().map(|event| event.head.encoded().len() + event.body.len()).sum();
-    if bytes > limits::MAX_OUTPUT_BYTES_PER_ACK {
-        let max = limits::MAX_OUTPUT_BYTES_PER_ACK;
-        let text = format!("the outputs have {bytes} bytes together, at most {max} fit into one step; publish large ones before");
-        return Err(Fault::fields(ErrorReason::EventTooLarge, vec![Violation::new("outputs", text)]));
-    }
-    Ok(bytes as u64)
 }

@@ -16,8 +16,10 @@
 //! | file | what it does |
 //! |---|---|
 //! | `task` | the loop, from start to parking |
+//! | `inputs` | what happens, as inputs of the machine |
 //! | `turn` | what comes out of the machine, done |
 //! | `reader` | candidates for the machine |
+//! | `fetches` | events that are read again |
 //! | `writer` | its commits, as the store takes them |
 //! | `sessions` | streams that open and end |
 //! | `requests` | who waits for what |
@@ -26,6 +28,8 @@
 //! | [`outbox`] | what waits for a stream |
 
 pub mod command;
+mod fetches;
+mod inputs;
 pub mod outbox;
 mod reader;
 mod requests;

@@ -14,11 +14,7 @@ use tokio::{
 use waypost_delivery::{Subscription, Time};
 use waypost_store::{BoxFuture, ReadError, Table};
 
-use super::{
-    Command, Settled, Shared,
-    turn::{Dispatcher, draining},
-    writer::Write,
-};
+use super::{Command, Settled, Shared, inputs::draining, turn::Dispatcher, writer::Write};
 use crate::{
     error::Fault,
     limits,
@@ -216,7 +212,7 @@ impl Dispatcher {
         tokio::select! {
             biased;
             written = done(&mut self.writing) => self.written(written),
-            found = done(&mut self.fetching) => self.fetched(found),
+            found = done(&mut self.fetches.running) => self.fetched(found),
             () = self.handle.signals.ready() => {}
             command = commands.recv() => {
                 // The channel is closed by this task alone.

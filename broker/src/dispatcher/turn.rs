@@ -2,26 +2,20 @@
 //!
 //! Constraint: outputs are done in their order, and what they bring about at once goes back into the machine in the same turn.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
-use tokio::time::sleep;
 use waypost_delivery::{
-    Commit, CommitPlan, Deliver, Input, NotDone, Offset, Output, Outputs, Record, Refusal, RevokeReason, SessionId, StreamId, Subscription,
-    Time, Token,
+    Commit, CommitPlan, Deliver, Input, NotDone, Output, Outputs, Record, RevokeReason, SessionId, Subscription, Time, Token,
 };
 use waypost_proto::{
     v1::{self, ErrorReason},
     wire::{self, subscribe_response::Response},
 };
-use waypost_store::{BoxFuture, Claim, EventStore, StoredEvent};
+use waypost_store::{BoxFuture, Claim, StoredEvent};
 
 use super::{
-    Change, Command, Connect, Inspection, SessionInfo, Shared,
-    outbox::Signal,
-    reader,
+    Shared,
+    fetches::{Fetched, Fetches},
     reader::Reader,
     requests::Requests,
     sent::Sent,
@@ -29,23 +23,14 @@ use super::{
     writer::{self, Write, Written},
 };
 use crate::{
-    dead_letters::{self, DeadLetterKey},
-    defect::{self, Defect},
-    envelope,
+    defect, envelope,
     error::Fault,
     grpc::convert,
-    limits,
     metrics::Facts,
     registry::{Handle, Info},
     token::TokenMint,
     trace::Deliveries,
 };
-
-/// How many events are read again at a time: each may have a mebibyte.
-const FETCH: usize = 16;
-
-/// An event that was read again; `None` if it is gone.
-pub(super) type Fetched = (Deliver, Option<StoredEvent>);
 
 /// The shell of one machine.
 pub(super) struct Dispatcher {
@@ -58,7 +43,7 @@ pub(super) struct Dispatcher {
     pub(super) reader: Reader,
     pub(super) writes: VecDeque<Write>,
     pub(super) writing: Option<BoxFuture<'static, Written>>,
-    pub(super) fetching: Option<BoxFuture<'static, Vec<Fetched>>>,
+    pub(super) fetches: Fetches,
     /// Why the machine must be restored.
     pub(super) lost: Option<String>,
     pub(super) deleted: bool,
@@ -70,9 +55,6 @@ pub(super) struct Dispatcher {
     spare: Outputs,
     /// What the outputs brought about.
     inputs: VecDeque<Input>,
-    to_fetch: VecDeque<Deliver>,
-    /// Handed out, but not sent: their events are being read again.
-    awaited: BTreeMap<Token, StreamId>,
     mint: TokenMint,
     sent: Sent,
     pub(super) traced: Deliveries,
@@ -94,7 +76,7 @@ impl Dispatcher {
             reader,
             writes: VecDeque::new(),
             writing: None,
-            fetching: None,
+            fetches: Fetches::default(),
             lost: None,
             deleted: false,
             draining,
@@ -102,8 +84,6 @@ impl Dispatcher {
             outputs: Outputs::new(),
             spare: Outputs::new(),
             inputs: VecDeque::new(),
-            to_fetch: VecDeque::new(),
-            awaited: BTreeMap::new(),
             mint,
             sent: Sent::default(),
             traced,
@@ -122,21 +102,26 @@ impl Dispatcher {
             let mut outputs = std::mem::replace(&mut self.outputs, std::mem::take(&mut self.spare));
             outputs.drain(..).for_each(|output| self.output(output));
             self.spare = outputs;
-            for session in self.sessions.flush() {
-                self.inputs.push_back(Input::Writable { session, writable: false });
-            }
-            if let Some(input) = self.inputs.pop_front() {
-                self.input(input);
-                while let Some(input) = self.inputs.pop_front() {
-                    self.input(input);
-                }
+            if self.hand_over() {
                 self.machine.advance(self.shared.clock.time(), &mut self.outputs);
             }
         }
         self.start_writing();
-        self.start_fetching();
+        self.fetches.start(&self.shared.store, &self.handle);
         self.sent.count(&self.handle.metrics, &self.shared.latency);
         self.handle.note(&self.machine);
+    }
+
+    /// What was gathered goes out, and what the outputs brought about goes in. Answers whether they brought anything about.
+    fn hand_over(&mut self) -> bool {
+        for session in self.sessions.flush() {
+            self.inputs.push_back(Input::Writable { session, writable: false });
+        }
+        let is_any = !self.inputs.is_empty();
+        while let Some(input) = self.inputs.pop_front() {
+            self.input(input);
+        }
+        is_any
     }
 
     fn output(&mut self, output: Output) {
@@ -208,32 +193,13 @@ impl Dispatcher {
         }
     }
 
-    /// What became of a write.
-    pub(super) fn written(&mut self, written: Written) {
-        match written {
-            Written::Plan(fate) => {
-                if !matches!(fate, Commit::Committed) {
-                    self.deleted = false;
-                }
-                self.input(Input::Commit(fate));
-            }
-            Written::Conflict { completion, index, output, first } => {
-                self.requests.conflict(&completion, output, first);
-                self.input(Input::Commit(Commit::Refused(Refusal::Output { completion: index })));
-            }
-            Written::Aside => {}
-            Written::Lost(why) => self.lost = Some(why),
-        }
-    }
-
     fn deliver(&mut self, deliver: Deliver) {
         let body = if deliver.redriven { None } else { self.reader.body(deliver.token.offset) };
         match body {
             Some(event) => self.send(&deliver, &event),
             None => {
                 if let Some(stream) = self.sessions.stream(deliver.session) {
-                    self.awaited.insert(deliver.token, stream);
-                    self.to_fetch.push_back(deliver);
+                    self.fetches.ask(deliver, stream);
                 }
             }
         }
@@ -256,30 +222,10 @@ impl Dispatcher {
         self.sessions.gather(deliver.session, delivery);
     }
 
-    fn start_fetching(&mut self) {
-        if self.fetching.is_some() || self.to_fetch.is_empty() {
-            return;
-        }
-        let count = self.to_fetch.len().min(FETCH);
-        let wanted: Vec<_> = self.to_fetch.drain(..count).filter(|deliver| self.awaited.contains_key(&deliver.token)).collect();
-        let (store, handle) = (Arc::clone(&self.shared.store), Arc::clone(&self.handle));
-        self.fetching = Some(Box::pin(async move {
-            let mut found = Vec::with_capacity(wanted.len());
-            for deliver in wanted {
-                let event = fetch(&*store, &handle, &deliver).await;
-                found.push((deliver, event));
-            }
-            found
-        }));
-    }
-
     /// Events that were read again go to who holds them, if they still do.
     pub(super) fn fetched(&mut self, found: Vec<Fetched>) {
         for (deliver, event) in found {
-            // On another stream of the session its client did not name it as held, so it was given back.
-            let stream = self.awaited.remove(&deliver.token);
-            let is_late = stream != self.sessions.stream(deliver.session) && !defect::is_on(Defect::StaleFetch);
-            if stream.is_none() || is_late {
+            if !self.fetches.arrived(&deliver.token, self.sessions.stream(deliver.session)) {
                 continue;
             }
             match event {
@@ -290,127 +236,17 @@ impl Dispatcher {
                 }
             }
         }
-        for session in self.sessions.flush() {
-            self.inputs.push_back(Input::Writable { session, writable: false });
-        }
-        while let Some(input) = self.inputs.pop_front() {
-            self.input(input);
-        }
+        self.hand_over();
     }
 
     fn revoke(&mut self, session: SessionId, token: Token, reason: RevokeReason) {
         self.traced.revoked(&token, reason);
         // What was never sent need not be taken back.
-        if self.awaited.remove(&token).is_some() {
+        if self.fetches.forget(&token) {
             return;
         }
         let token = self.mint.seal(&token);
         self.sessions.tell(session, Response::Revoked(v1::Revoked { token, reason: convert::revoked(reason).into() }));
-    }
-
-    /// What a stream tells.
-    pub(super) fn signal(&mut self, signal: Signal) {
-        match signal {
-            Signal::Writable(session, stream) if self.sessions.is_open(session, stream) => {
-                self.input(Input::Writable { session, writable: true });
-            }
-            Signal::Writable(..) => {}
-            Signal::Gone(session, stream) => self.gone(session, stream),
-        }
-    }
-
-    fn gone(&mut self, session: SessionId, stream: StreamId) {
-        if self.sessions.gone(session, stream) {
-            self.input(Input::Disconnect { session, stream });
-        }
-    }
-
-    /// What is asked.
-    pub(super) fn command(&mut self, command: Command) {
-        match command {
-            Command::Settle { settlements, reply } => {
-                if self.traced.is_watching() {
-                    settlements.iter().for_each(|item| self.traced.asked(&item.token, &item.action));
-                }
-                let (request, settlements) = self.requests.settle(settlements, reply);
-                self.input(Input::Settle { request, settlements });
-            }
-            Command::Connect(connect) => self.connect(connect),
-            Command::Admin { change, reply } => {
-                let info = match &change {
-                    Change::Pause { info, .. } | Change::Update { info, .. } => Some(info.clone()),
-                    _ => None,
-                };
-                let request = self.requests.admin(info, reply);
-                self.input(match change {
-                    Change::Pause { paused, .. } => Input::Pause { request, paused },
-                    Change::Seek(to) => Input::Seek { request, to },
-                    Change::Update { from, config, info } => Input::Update { request, from, config, filter: info.spec.filter_bytes() },
-                    Change::Redrive(events) => Input::Redrive { request, events },
-                    Change::Discard(offsets) => Input::Discard { request, offsets },
-                    Change::Delete => Input::Delete { request },
-                });
-            }
-            Command::Inspect { events, reply } => {
-                let inspection = Inspection::of(&self.handle.name, &self.machine, self.sessions.infos(), &events);
-                let _ = reply.send(Ok(inspection));
-            }
-            Command::End { session, reply } => {
-                let _ = reply.send(self.end(session));
-            }
-            Command::Gap { from, to } => {
-                self.reader.let_go(from, to);
-                self.input(Input::Gap { from, to });
-            }
-            Command::Seen => self.note_last_session(),
-            Command::Drain(grace) => {
-                self.draining = true;
-                self.sessions.drain(grace);
-                self.input(Input::Drain { session: None });
-            }
-            Command::Close => self.close_all(&draining()),
-        }
-    }
-
-    fn connect(&mut self, mut connect: Box<Connect>) {
-        let fault = if self.draining || self.shared.is_draining() {
-            draining()
-        } else if !self.sessions.has_room(connect.session, connect.max_sessions) {
-            let text =
-                format!("the subscription has {} sessions, which is the most (limits.max_sessions_per_subscription)", connect.max_sessions);
-            Fault::new(ErrorReason::LimitReached, text)
-        } else {
-            let (session, stream, limits) = (connect.session, connect.stream, connect.limits);
-            let held = connect.held.iter().map(|(held, _)| *held).collect();
-            connect.opened.spec = Some(self.handle.info().spec.proto().clone());
-            connect.opened.paused = self.machine.status().paused;
-            self.traced.brought(std::mem::take(&mut connect.resumed));
-            self.sessions.opening(connect);
-            return self.input(Input::Connect { session, stream, limits, held });
-        };
-        let _ = connect.reply.send(Err(fault));
-    }
-
-    /// Ends every stream; what they hold is given back as the machine sees fit.
-    pub(super) fn close_all(&mut self, fault: &Fault) {
-        let streams: Vec<_> = self.sessions.streams();
-        self.sessions.end_all(fault);
-        for (session, stream) in streams {
-            self.input(Input::Disconnect { session, stream });
-        }
-    }
-
-    /// Ends one stream as a goodbye of its session does: what it holds is free again at once. Answers who it was.
-    fn end(&mut self, session: SessionId) -> Option<SessionInfo> {
-        let holding = self.machine.holding(session);
-        let fault = Fault::new(
-            ErrorReason::Draining,
-            "an operator has ended this session: what it held was given back; connect again if you are well",
-        );
-        let (stream, info) = self.sessions.end_one(session, fault)?;
-        self.input(Input::Drain { session: Some(session) });
-        self.input(Input::Disconnect { session, stream });
-        Some(SessionInfo { holding, ..info })
     }
 
     /// Whether nobody needs this task.
@@ -421,7 +257,7 @@ impl Dispatcher {
     /// Whether nothing is held, asked or under way: a session that drains has nothing left to do here.
     pub(super) fn is_quiet(&self) -> bool {
         let nothing_held = self.machine.status().leased == 0 && self.requests.is_empty();
-        nothing_held && self.writing.is_none() && self.writes.is_empty() && self.fetching.is_none()
+        nothing_held && self.writing.is_none() && self.writes.is_empty() && self.fetches.running.is_none()
     }
 
     /// When the machine wants to be asked again.
@@ -434,40 +270,10 @@ fn is_deletion(plan: &CommitPlan) -> bool {
     plan.records.iter().any(|record| matches!(record, Record::Deleted))
 }
 
-/// Of a redriven event the dead letter has the bytes; the log may have let them go.
-async fn fetch(store: &dyn EventStore, handle: &Handle, deliver: &Deliver) -> Option<StoredEvent> {
-    let offset = deliver.token.offset;
-    if deliver.redriven
-        && let Some(event) = dead_letter(store, handle, offset).await
-    {
-        return Some(event);
-    }
-    reader::fetch(store, &handle.name, offset).await
-}
-
-/// Reads the event of a dead letter until the store answers; `None` if it was not kept.
-async fn dead_letter(store: &dyn EventStore, handle: &Handle, offset: Offset) -> Option<StoredEvent> {
-    let key = DeadLetterKey { incarnation: handle.incarnation, offset };
-    loop {
-        match dead_letters::find(store, key).await {
-            Ok(row) => return row.and_then(|row| row.event()),
-            Err(error) => {
-                tracing::warn!(subscription = &*handle.name, %error, offset, "reading a dead letter failed; trying again");
-                sleep(limits::STORE_RETRY).await;
-            }
-        }
-    }
-}
-
 fn not_done(error: NotDone, name: &str) -> Fault {
     match error {
         NotDone::Unavailable => Fault::outcome_unknown(),
         NotDone::TooManyFilters => Fault::new(ErrorReason::InvalidField, error.to_string()),
         NotDone::Deleted => Fault::no_subscription(name),
     }
-}
-
-/// The broker ends.
-pub(super) fn draining() -> Fault {
-    Fault::new(ErrorReason::Draining, "the broker is draining; reconnect at once, then with backoff")
 }

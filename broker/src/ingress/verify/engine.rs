@@ -15,7 +15,8 @@ use super::{
     mac::{self, Key},
     public::KeySet,
     rules::KeyFormat,
-    scheme::{Scheme, TimeUnit, TimestampRule},
+    scheme::Scheme,
+    signature::{TimeUnit, TimestampRule},
     view::{Incoming, View},
 };
 use crate::{

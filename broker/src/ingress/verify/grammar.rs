@@ -3,7 +3,7 @@
 //! Constraint: what is not understood is refused, never guessed: a signature that is missing in one place is not looked for in another.
 
 use super::Rejection;
-use super::scheme::SignatureRule;
+use super::signature::SignatureRule;
 
 /// Signatures, and what stands beside them.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,8 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::{
     public::{KeySet, Method},
-    scheme::{Algorithm, Encoding, KeyEncoding, Scheme},
+    scheme::Scheme,
+    signature::{Algorithm, Encoding, KeyEncoding},
 };
 use zeroize::Zeroizing;
 

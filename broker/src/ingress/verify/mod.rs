@@ -9,6 +9,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `scheme` | [`Scheme`]: how a provider signs, identifies and names its webhooks; the same words in the table and in a configuration |
+//! | `signature` | how a signature and its time are written and made |
+//! | `facts` | what is known of a provider beside that, for people |
 //! | `rules` | what a scheme says beside its signature: tokens, fetched keys, handshakes, batches, answers |
 //! | `soundness` | what cannot work in a scheme |
 //! | `providers` | the table: one row and one test vector each |
@@ -23,6 +25,7 @@
 
 mod diagnose;
 mod engine;
+mod facts;
 mod grammar;
 mod jwt;
 mod mac;
@@ -31,6 +34,7 @@ mod public;
 mod rules;
 mod scheme;
 mod sign;
+mod signature;
 mod soundness;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -39,14 +43,13 @@ mod view;
 pub use diagnose::{Around, Fault, diagnose};
 pub(crate) use engine::KeysAt;
 pub use engine::{Expected, Rejection, Verifier};
+pub use facts::{Checked, Facts};
 pub(crate) use mac::equal;
 pub use providers::provider;
 pub use public::KeySet;
 pub use rules::{BatchRule, FetchRule, HandshakeRule, JsonTemplate, JwtAlgorithm, JwtRule, KeyFormat, KeysRule, Reply, UrlPattern};
-pub use scheme::{
-    Algorithm, Checked, Covers, Encoding, Facts, Form, KeyEncoding, ListGrammar, Scheme, SchemeConfig, SignatureRule, TimeUnit,
-    TimestampRule,
-};
+pub use scheme::{Covers, Form, Scheme, SchemeConfig};
 pub use sign::{Sample, SampleProblem};
+pub use signature::{Algorithm, Encoding, KeyEncoding, ListGrammar, SignatureRule, TimeUnit, TimestampRule};
 pub use view::Incoming;
 pub(crate) use view::View;

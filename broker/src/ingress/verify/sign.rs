@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use super::{
     engine::Verifier,
     mac,
-    scheme::{Scheme, TimeUnit},
+    scheme::Scheme,
+    signature::TimeUnit,
     view::{Incoming, View},
 };
 use crate::ingress::{

@@ -4,7 +4,8 @@
 
 use super::{
     rules::HandshakeRule,
-    scheme::{Algorithm, Covers, Scheme, TimestampRule},
+    scheme::{Covers, Scheme},
+    signature::{Algorithm, TimestampRule},
 };
 use crate::ingress::template::{Part, Template};
 

@@ -1,4 +1,6 @@
 //! What can be said on the command line.
+//!
+//! Constraint: what one command alone can be told stands with that command; here is what there is, and what several are told.
 
 use std::path::PathBuf;
 
@@ -13,10 +15,14 @@ use super::{
     configured::ConfigCommand,
     failure,
     map::MapCommand,
+    publish::PublishArgs,
+    send::SendArgs,
     store::command::StoreCommand,
-    tail::From,
+    tail::TailArgs,
+    token::TokenCommand,
+    verify::VerifyArgs,
 };
-use crate::{access::Scope, config::SecretRef};
+use crate::config::SecretRef;
 
 /// The event broker for software agents: webhooks come in signed, deliveries go out signed for.
 #[derive(Debug, Parser)]
@@ -207,83 +213,6 @@ pub struct Group<A: clap::Args, C: Subcommand> {
     pub command: C,
 }
 
-/// What can be done with tokens.
-#[derive(Clone, Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Make a token: printed once on standard output, its hash and scopes added to the file
-    #[command(after_help = "\
-Scopes; what is left out allows any, and a pattern is a text or its beginning and a *:
-  publish [source=PATTERN]... [type=PATTERN]...    publish events, also as the outputs of an ack
-  subscribe [name=PATTERN]... [type=PATTERN]...    create subscriptions, receive and settle
-  read [type=PATTERN]...                           read the log; without types, stories as well
-  inspect                                          see what administrators see (lists, payloads, metrics)
-  admin                                            change what administrators change; inspect; read
-
-Examples:
-  waypost token create routing --scope 'subscribe name=routing type=logistics.v1.*' --scope 'publish source=agents/routing'
-  waypost token create operator --scope admin > operator.token
-  waypost tail --token file:operator.token")]
-    Create(TokenCreateArgs),
-    /// Show the tokens: names and scopes
-    #[command(after_help = "\
-Example:
-  waypost token list --json | jq .name")]
-    List(TokenListArgs),
-    /// Take a token away: its calls are refused, and its streams end
-    #[command(after_help = "\
-Example:
-  waypost token revoke routing")]
-    Revoke(TokenRevokeArgs),
-}
-
-/// Where the tokens are.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TokensFileArgs {
-    /// The file of the tokens, as auth.tokens_file of the configuration names it
-    #[arg(long, value_name = "FILE", default_value = "tokens.toml")]
-    pub file: PathBuf,
-}
-
-/// What `token create` can be told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TokenCreateArgs {
-    /// Where the tokens are.
-    #[command(flatten)]
-    pub file: TokensFileArgs,
-    /// Its name, by which sessions and the audit log show it
-    pub name: String,
-    /// What it allows; may be repeated
-    #[arg(long = "scope", value_name = "SCOPE", required = true)]
-    pub scopes: Vec<Scope>,
-    /// How many events a second it may publish, instead of limits.max_events_per_second; 0 for no limit
-    #[arg(long, value_name = "NUMBER")]
-    pub max_events_per_second: Option<u32>,
-    /// How many streams it may have open, instead of limits.max_streams_per_token; 0 for no limit
-    #[arg(long, value_name = "NUMBER")]
-    pub max_streams: Option<u32>,
-}
-
-/// What `token list` can be told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TokenListArgs {
-    /// Where the tokens are.
-    #[command(flatten)]
-    pub file: TokensFileArgs,
-    /// One JSON object a line
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What `token revoke` can be told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TokenRevokeArgs {
-    /// Where the tokens are.
-    #[command(flatten)]
-    pub file: TokensFileArgs,
-    /// Its name
-    pub name: String,
-}
-
 /// Where the configuration is.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ConfigArgs {
@@ -313,115 +242,4 @@ pub struct BrokerArgs {
     /// Your certificate and its key, both in one file in PEM, where the broker asks for one
     #[arg(long, value_name = "FILE", global = true)]
     pub identity: Option<PathBuf>,
-}
-
-/// What `tail` can be told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TailArgs {
-    /// Where the broker is.
-    #[command(flatten)]
-    pub broker: BrokerArgs,
-    /// Only events of this type, or of types with this prefix (`logistics.v1.*`); may be repeated
-    #[arg(long = "type", value_name = "TYPE")]
-    pub types: Vec<String>,
-    /// Only events of this source, or of sources with this prefix (`agents.*`); may be repeated
-    #[arg(long = "source", value_name = "SOURCE")]
-    pub sources: Vec<String>,
-    /// Where to begin: new, earliest, an offset (42), a time (2026-01-31T12:00:00Z), or how long ago (10m, 2h, 7d)
-    #[arg(long, default_value = "new")]
-    pub from: From,
-    /// End at the last event there is, instead of waiting for more
-    #[arg(long)]
-    pub once: bool,
-    /// One JSON object a line
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What `publish` can be told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct PublishArgs {
-    /// Where the broker is.
-    #[command(flatten)]
-    pub broker: BrokerArgs,
-    /// The type of the event, for example logistics.v1.ShippingDelayed
-    pub event_type: String,
-    /// The data as JSON; @FILE reads a file, - reads standard input
-    #[arg(value_name = "JSON|@FILE|-")]
-    pub data: String,
-    /// Who says so
-    #[arg(long, default_value = "cli")]
-    pub source: String,
-    /// What it is about
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub subject: String,
-    /// Its id, by which a second copy is recognised; generated if not given
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub id: String,
-    /// Events of one key are delivered in order
-    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
-    pub ordering_key: String,
-    /// The story that it belongs to
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    pub correlation_id: String,
-    /// The answer as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What `verify` can be told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct VerifyArgs {
-    /// The configuration that the broker has.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// The name of the source
-    #[arg(long, value_name = "NAME")]
-    pub source: String,
-    /// The captured request
-    #[arg(long, value_name = "FILE")]
-    pub capture: PathBuf,
-    /// When it came, such as 2026-01-31T12:00:00Z, if the capture does not say
-    #[arg(long, value_name = "TIME")]
-    pub at: Option<jiff::Timestamp>,
-    /// The provider's keys (a JWKS, or a certificate in PEM), for providers that publish them
-    #[arg(long, value_name = "FILE")]
-    pub keys: Option<PathBuf>,
-    /// One JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What `send` can be told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct SendArgs {
-    /// The configuration that the broker has.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// The name of the source
-    pub source: String,
-    /// The body; without it, a small JSON document
-    #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// The provider's event type, for providers that name it in a header
-    #[arg(long, value_name = "TYPE")]
-    pub event_type: Option<String>,
-    /// A header to send as well; may be repeated
-    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
-    pub headers: Vec<String>,
-    /// The edge of the broker, host and port; without it, edge.listen of the configuration
-    #[arg(long, value_name = "HOST:PORT")]
-    pub edge: Option<String>,
-    /// Whose certificates are trusted if the edge has TLS, in PEM; without it, those in the edge's own certificate file
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
-    /// Change the body after signing it
-    #[arg(long)]
-    pub tamper: bool,
-    /// Send the same webhook twice
-    #[arg(long)]
-    pub duplicate: bool,
-    /// The answers as JSON, one a line
-    #[arg(long)]
-    pub json: bool,
 }

@@ -7,7 +7,38 @@ use waypost_proto::v1::{
     Event, Lineage, PublishItem, PublishRequest, agent_service_client::AgentServiceClient, publish_result::Result as Published,
 };
 
-use super::{args::PublishArgs, connection, failure::Failure, output, types::Types};
+use super::{args::BrokerArgs, connection, failure::Failure, output, types::Types};
+
+/// What `publish` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PublishArgs {
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// The type of the event, for example logistics.v1.ShippingDelayed
+    pub event_type: String,
+    /// The data as JSON; @FILE reads a file, - reads standard input
+    #[arg(value_name = "JSON|@FILE|-")]
+    pub data: String,
+    /// Who says so
+    #[arg(long, default_value = "cli")]
+    pub source: String,
+    /// What it is about
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub subject: String,
+    /// Its id, by which a second copy is recognised; generated if not given
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub id: String,
+    /// Events of one key are delivered in order
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
+    pub ordering_key: String,
+    /// The story that it belongs to
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub correlation_id: String,
+    /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Publishes and prints where it is.
 ///

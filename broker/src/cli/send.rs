@@ -2,7 +2,10 @@
 //!
 //! Constraint: the secret comes from the configuration, as the broker has it, and is never printed.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
@@ -15,7 +18,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
-use super::{args::SendArgs, check, failure::Failure, output};
+use super::{args::ConfigArgs, check, failure::Failure, output};
 use crate::{
     clock::Clock,
     config::Setup,
@@ -26,6 +29,40 @@ use crate::{
     },
     server::tls,
 };
+
+/// What `send` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SendArgs {
+    /// The configuration that the broker has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The name of the source
+    pub source: String,
+    /// The body; without it, a small JSON document
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The provider's event type, for providers that name it in a header
+    #[arg(long, value_name = "TYPE")]
+    pub event_type: Option<String>,
+    /// A header to send as well; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The edge of the broker, host and port; without it, edge.listen of the configuration
+    #[arg(long, value_name = "HOST:PORT")]
+    pub edge: Option<String>,
+    /// Whose certificates are trusted if the edge has TLS, in PEM; without it, those in the edge's own certificate file
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Change the body after signing it
+    #[arg(long)]
+    pub tamper: bool,
+    /// Send the same webhook twice
+    #[arg(long)]
+    pub duplicate: bool,
+    /// The answers as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What a source answered.
 struct Answer {

@@ -9,8 +9,31 @@ use waypost_proto::v1::{
     read_events_response::Response, start_position::Position,
 };
 
-use super::{args::TailArgs, connection, failure::Failure, output, types::Types};
+use super::{args::BrokerArgs, connection, failure::Failure, output, types::Types};
 use crate::{clock::Clock, config::Span, envelope, limits};
+
+/// What `tail` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TailArgs {
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// Only events of this type, or of types with this prefix (`logistics.v1.*`); may be repeated
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Only events of this source, or of sources with this prefix (`agents.*`); may be repeated
+    #[arg(long = "source", value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// Where to begin: new, earliest, an offset (42), a time (2026-01-31T12:00:00Z), or how long ago (10m, 2h, 7d)
+    #[arg(long, default_value = "new")]
+    pub from: From,
+    /// End at the last event there is, instead of waiting for more
+    #[arg(long)]
+    pub once: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,18 +2,97 @@
 //!
 //! Constraint: a token is written to standard output, once, and nowhere else; everything else about it goes to standard error.
 
+use std::path::PathBuf;
+
+use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{
-    args::{TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs},
-    failure::Failure,
-    output,
-};
+use super::{failure::Failure, output};
 use crate::{
-    access::tokens::{Entry, Token, TokensFile},
+    access::{
+        Scope,
+        tokens::{Entry, Token, TokensFile},
+    },
     clock::Clock,
 };
+
+/// What can be done with tokens.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token: printed once on standard output, its hash and scopes added to the file
+    #[command(after_help = "\
+Scopes; what is left out allows any, and a pattern is a text or its beginning and a *:
+  publish [source=PATTERN]... [type=PATTERN]...    publish events, also as the outputs of an ack
+  subscribe [name=PATTERN]... [type=PATTERN]...    create subscriptions, receive and settle
+  read [type=PATTERN]...                           read the log; without types, stories as well
+  inspect                                          see what administrators see (lists, payloads, metrics)
+  admin                                            change what administrators change; inspect; read
+
+Examples:
+  waypost token create routing --scope 'subscribe name=routing type=logistics.v1.*' --scope 'publish source=agents/routing'
+  waypost token create operator --scope admin > operator.token
+  waypost tail --token file:operator.token")]
+    Create(TokenCreateArgs),
+    /// Show the tokens: names and scopes
+    #[command(after_help = "\
+Example:
+  waypost token list --json | jq .name")]
+    List(TokenListArgs),
+    /// Take a token away: its calls are refused, and its streams end
+    #[command(after_help = "\
+Example:
+  waypost token revoke routing")]
+    Revoke(TokenRevokeArgs),
+}
+
+/// Where the tokens are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TokensFileArgs {
+    /// The file of the tokens, as auth.tokens_file of the configuration names it
+    #[arg(long, value_name = "FILE", default_value = "tokens.toml")]
+    pub file: PathBuf,
+}
+
+/// What `token create` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TokenCreateArgs {
+    /// Where the tokens are.
+    #[command(flatten)]
+    pub file: TokensFileArgs,
+    /// Its name, by which sessions and the audit log show it
+    pub name: String,
+    /// What it allows; may be repeated
+    #[arg(long = "scope", value_name = "SCOPE", required = true)]
+    pub scopes: Vec<Scope>,
+    /// How many events a second it may publish, instead of limits.max_events_per_second; 0 for no limit
+    #[arg(long, value_name = "NUMBER")]
+    pub max_events_per_second: Option<u32>,
+    /// How many streams it may have open, instead of limits.max_streams_per_token; 0 for no limit
+    #[arg(long, value_name = "NUMBER")]
+    pub max_streams: Option<u32>,
+}
+
+/// What `token list` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TokenListArgs {
+    /// Where the tokens are.
+    #[command(flatten)]
+    pub file: TokensFileArgs,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `token revoke` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TokenRevokeArgs {
+    /// Where the tokens are.
+    #[command(flatten)]
+    pub file: TokensFileArgs,
+    /// Its name
+    pub name: String,
+}
 
 /// Does what the command says.
 ///

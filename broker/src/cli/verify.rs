@@ -2,7 +2,7 @@
 //!
 //! Constraints: it goes the way of the edge, with the edge's own code; nothing is stored, fetched or sent; no secret is printed.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{args::VerifyArgs, check, failure::Failure, output, table::clean};
+use super::{args::ConfigArgs, check, failure::Failure, output, table::clean};
 use crate::{
     clock::Clock,
     entropy::Entropy,
@@ -20,6 +20,29 @@ use crate::{
     },
     journal::mask::MASKED,
 };
+
+/// What `verify` can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// The configuration that the broker has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The name of the source
+    #[arg(long, value_name = "NAME")]
+    pub source: String,
+    /// The captured request
+    #[arg(long, value_name = "FILE")]
+    pub capture: PathBuf,
+    /// When it came, such as 2026-01-31T12:00:00Z, if the capture does not say
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<jiff::Timestamp>,
+    /// The provider's keys (a JWKS, or a certificate in PEM), for providers that publish them
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// A request as it was captured.
 #[derive(Debug)]

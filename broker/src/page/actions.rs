@@ -8,7 +8,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use maud::{Markup, html};
+use maud::html;
 use waypost_proto::v1::{self, dead_letter_admin_service_server::DeadLetterAdminService};
 
 use super::{
@@ -60,7 +60,7 @@ fn ask_to_discard(pages: &Pages, visit: &Visit, sent: &Sent, ids: &[String]) -> 
     let content = html! {
         p { "The event and its history go for good, for this subscription. Other subscriptions, and the log, keep the event." }
         form.actions method="post" action="/dead-letters/discard" {
-            (hidden(pages, sent))
+            (forms::hidden_and_sure(pages, sent.back(LIST)))
             @for id in ids { input type="hidden" name="id" value=(id); }
             button.danger autofocus { "Discard " (number) @if number == 1 { " dead letter" } @else { " dead letters" } }
             a href=(sent.back(LIST)) { "Keep" @if number == 1 { " it" } @else { " them" } }
@@ -69,15 +69,6 @@ fn ask_to_discard(pages: &Pages, visit: &Visit, sent: &Sent, ids: &[String]) -> 
     };
     let title = if number == 1 { "Discard a dead letter?".to_owned() } else { format!("Discard {number} dead letters?") };
     layout::page(visit, Place::DeadLetters, &title, None, &content).into_response()
-}
-
-/// What every form has that asks whether something is meant.
-fn hidden(pages: &Pages, sent: &Sent) -> Markup {
-    html! {
-        input type="hidden" name="key" value=(pages.form_key());
-        input type="hidden" name="back" value=(sent.back(LIST));
-        input type="hidden" name="sure" value="yes";
-    }
 }
 
 /// The fields that say which dead letters a list shows.
@@ -138,7 +129,7 @@ fn ask_to_redrive(pages: &Pages, visit: &Visit, sent: &Sent, number: usize, are_
         }
         (layout::facts(&wanted))
         form.actions method="post" action="/dead-letters/redrive-all" {
-            (hidden(pages, sent))
+            (forms::hidden_and_sure(pages, sent.back(LIST)))
             @for (field, _) in WHICH { input type="hidden" name=(field) value=(sent.value(field)); }
             button autofocus { "Redrive " (number) }
             a href=(sent.back(LIST)) { "Leave them" }

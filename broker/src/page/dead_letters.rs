@@ -8,7 +8,7 @@ use serde::Deserialize;
 use waypost_proto::v1::{self, AttemptOutcome, DeadLetterReason, dead_letter_admin_service_server::DeadLetterAdminService};
 
 use super::{
-    Pages,
+    Pages, forms,
     layout::{self, Place, Trouble},
     pages::Visit,
     payload::Payload,
@@ -58,8 +58,7 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visit: Visit, Query(qu
             (layout::empty("There is no such dead letter. Events come here that were rejected, or failed too often."))
         } @else {
             form method="post" action="/dead-letters/redrive" {
-                input type="hidden" name="key" value=(pages.form_key());
-                input type="hidden" name="back" value=(here(&query.after));
+                (forms::hidden(&pages, &here(&query.after)))
                 input type="hidden" name="subscription" value=(query.subscription);
                 input type="hidden" name="event_type" value=(query.event_type);
                 input type="hidden" name="reason" value=(query.reason);
@@ -129,8 +128,7 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visit: Visit, Path(id)
     let event = found.event.as_ref().and_then(|stored| stored.event.as_ref());
     let content = html! {
         form.actions method="post" action="/dead-letters/redrive" {
-            input type="hidden" name="key" value=(pages.form_key());
-            input type="hidden" name="back" value={ "/dead-letters/" (dead.id) };
+            (forms::hidden(&pages, &format!("/dead-letters/{}", dead.id)))
             input type="hidden" name="id" value=(dead.id);
             button disabled[dead.redriving] { "Redrive" }
             button.danger formaction="/dead-letters/discard" { "Discard…" }

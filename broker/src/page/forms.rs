@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use http::StatusCode;
+use maud::{Markup, html};
 
 use super::{Pages, layout::Trouble, pages::Note, shown};
 
@@ -46,6 +47,22 @@ impl Sent {
     /// Where to go afterwards: to a list, or to a page of it.
     pub(super) fn back(&self, list: &'static str) -> &str {
         Some(self.value("back")).filter(|back| is_of(list, back)).unwrap_or(list)
+    }
+}
+
+/// The fields of every form that leads back to a list, or to a page of it.
+pub(super) fn hidden(pages: &Pages, back: &str) -> Markup {
+    html! {
+        input type="hidden" name="key" value=(pages.form_key());
+        input type="hidden" name="back" value=(back);
+    }
+}
+
+/// Those of a form that asks whether it is meant.
+pub(super) fn hidden_and_sure(pages: &Pages, back: &str) -> Markup {
+    html! {
+        (hidden(pages, back))
+        input type="hidden" name="sure" value="yes";
     }
 }
 

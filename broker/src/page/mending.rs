@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use maud::html;
+use tonic::Status;
 use waypost_proto::v1::{self, QuarantineOutcome, QuarantineResult, quarantine_admin_service_server::QuarantineAdminService};
 
 use super::{
@@ -42,15 +43,13 @@ fn back<'a>(sent: &'a Sent, results: &[QuarantineResult]) -> &'a str {
 pub(super) async fn retry(State(pages): State<Arc<Pages>>, visit: Visit, form: Fields) -> Result<Response, Trouble> {
     let sent = Sent::read(&pages, form)?;
     let Some((ids, fingerprint)) = asked(&sent) else { return Ok(nothing_chosen(&pages, &sent)) };
-    let (mut results, mut page_token) = (Vec::new(), String::new());
-    let mut are_more = true;
-    while are_more && results.len() < limits::MAX_PAGE_RETRIES {
+    let quarantine = &pages.quarantine;
+    let (results, are_more) = each_page(|page_token| {
         let request = v1::RetryQuarantinedWebhooksRequest { ids: ids.clone(), fingerprint: fingerprint.clone(), page_token };
-        let answer = pages.quarantine.retry_quarantined_webhooks(visit.asks(request)).await?.into_inner();
-        results.extend(answer.results);
-        page_token = answer.next_page_token;
-        are_more = !page_token.is_empty();
-    }
+        let asked = quarantine.retry_quarantined_webhooks(visit.asks(request));
+        async { asked.await.map(|answer| answer.into_inner()).map(|answer| (answer.results, answer.next_page_token)) }
+    })
+    .await?;
     Ok(forms::done(&pages, back(&sent, &results), retried(&results, are_more)))
 }
 
@@ -60,16 +59,29 @@ pub(super) async fn discard(State(pages): State<Arc<Pages>>, visit: Visit, form:
     if !sent.is_sure() {
         return Ok(ask(&pages, &visit, &sent, &ids, &fingerprint));
     }
-    let (mut results, mut page_token) = (Vec::new(), String::new());
-    let mut are_more = true;
-    while are_more && results.len() < limits::MAX_PAGE_RETRIES {
+    let quarantine = &pages.quarantine;
+    let (results, are_more) = each_page(|page_token| {
         let request = v1::DiscardQuarantinedWebhooksRequest { ids: ids.clone(), fingerprint: fingerprint.clone(), page_token };
-        let answer = pages.quarantine.discard_quarantined_webhooks(visit.asks(request)).await?.into_inner();
-        results.extend(answer.results);
-        page_token = answer.next_page_token;
-        are_more = !page_token.is_empty();
-    }
+        let asked = quarantine.discard_quarantined_webhooks(visit.asks(request));
+        async { asked.await.map(|answer| answer.into_inner()).map(|answer| (answer.results, answer.next_page_token)) }
+    })
+    .await?;
     Ok(forms::done(&pages, back(&sent, &results), discarded(&results, are_more)))
+}
+
+/// What became of them, page after page, and whether there are more than one press of a button is for.
+async fn each_page<A: Future<Output = Result<(Vec<QuarantineResult>, String), Status>>>(
+    mut ask: impl FnMut(String) -> A,
+) -> Result<(Vec<QuarantineResult>, bool), Trouble> {
+    let (mut results, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let (more, next) = ask(page_token).await?;
+        results.extend(more);
+        if next.is_empty() || results.len() >= limits::MAX_PAGE_RETRIES {
+            return Ok((results, !next.is_empty()));
+        }
+        page_token = next;
+    }
 }
 
 /// Asks whether it is meant.
@@ -83,9 +95,7 @@ fn ask(pages: &Pages, visit: &Visit, sent: &Sent, ids: &[String], fingerprint: &
     let content = html! {
         p { "They were verified, and no event was made of them. Their bodies go for good, and their providers will not send them again." }
         form.actions method="post" action="/quarantine/discard" {
-            input type="hidden" name="key" value=(pages.form_key());
-            input type="hidden" name="back" value=(sent.back(LIST));
-            input type="hidden" name="sure" value="yes";
+            (forms::hidden_and_sure(pages, sent.back(LIST)))
             @for id in ids { input type="hidden" name="id" value=(id); }
             @if number == 0 { input type="hidden" name="fingerprint" value=(fingerprint); }
             button.danger autofocus { "Discard " (what) }
@@ -108,22 +118,21 @@ fn retried(results: &[QuarantineResult], are_more: bool) -> Note {
     if let Some(first) = kept {
         text = format!("{text} {} did not fit yet: {} {}", plural(count(&[QuarantineOutcome::Kept])), first.path, first.message);
     }
-    let refusal = results.iter().find_map(|result| result.refusal.as_ref());
-    if let Some(first) = refusal {
-        text = format!("{text} {} refused: {}", plural(count(&[QuarantineOutcome::Unspecified])), first.message);
-    }
-    if are_more {
-        text += " There are more.";
-    }
-    Note { is_good: kept.is_none() && refusal.is_none(), text }
+    let note = told(text, results, are_more);
+    Note { is_good: note.is_good && kept.is_none(), ..note }
 }
 
 fn discarded(results: &[QuarantineResult], are_more: bool) -> Note {
     let done = results.iter().filter(|result| result.refusal.is_none()).count();
-    let mut text = format!("{} discarded.", plural(done));
-    let refusal = results.iter().find_map(|result| result.refusal.as_ref());
+    told(format!("{} discarded.", plural(done)), results, are_more)
+}
+
+/// What was done, and what was not.
+fn told(mut text: String, results: &[QuarantineResult], are_more: bool) -> Note {
+    let mut refusals = results.iter().filter_map(|result| result.refusal.as_ref());
+    let refusal = refusals.next();
     if let Some(first) = refusal {
-        text = format!("{text} {} refused: {}", plural(results.len() - done), first.message);
+        text = format!("{text} {} refused: {}", plural(1 + refusals.count()), first.message);
     }
     if are_more {
         text += " There are more.";

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use waypost_proto::v1::{self, QuarantineReason, quarantine_admin_service_server::QuarantineAdminService};
 
 use super::{
-    Pages,
+    Pages, forms,
     layout::{self, Place, Trouble},
     pages::Visit,
     payload::Payload,
@@ -66,8 +66,7 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visit: Visit, Query(qu
             (layout::empty("There is no such webhook. Those come here that were verified and did not fit their type."))
         } @else {
             form method="post" action="/quarantine/retry" {
-                input type="hidden" name="key" value=(pages.form_key());
-                input type="hidden" name="back" value=(here(&query.after));
+                (forms::hidden(&pages, &here(&query.after)))
                 p.actions {
                     label.all hidden { input type="checkbox" data-all="id"; "All on this page" }
                     button { "Retry the chosen" }
@@ -118,8 +117,7 @@ fn rows(webhooks: &[v1::QuarantinedWebhook], visit: &Visit) -> Markup {
 fn all_of(pages: &Pages, fingerprint: &str) -> Markup {
     html! {
         form.actions method="post" action="/quarantine/retry" {
-            input type="hidden" name="key" value=(pages.form_key());
-            input type="hidden" name="back" value=(shown::link("/quarantine", &[("fingerprint", fingerprint)]));
+            (forms::hidden(&pages, &shown::link("/quarantine", &[("fingerprint", fingerprint)])))
             input type="hidden" name="fingerprint" value=(fingerprint);
             button { "Retry all that fail like this" }
             button.danger formaction="/quarantine/discard" { "Discard all that fail like this…" }
@@ -137,8 +135,7 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visit: Visit, Path(id)
     };
     let content = html! {
         form.actions method="post" action="/quarantine/retry" {
-            input type="hidden" name="key" value=(pages.form_key());
-            input type="hidden" name="back" value={ "/quarantine/" (webhook.id) };
+            (forms::hidden(&pages, &format!("/quarantine/{}", webhook.id)))
             input type="hidden" name="id" value=(webhook.id);
             button { "Retry" }
             button.danger formaction="/quarantine/discard" { "Discard…" }

@@ -86,14 +86,6 @@ impl Keeper {
             tracing::warn!(%fault, "retention of dead letters failed; it is tried again");
         }
         self.quarantine().await;
-        self.tell_all().await;
-    }
-
-    fn tell(&mut self, topic: Topic, subject: &Arc<str>, facts: serde_json::Value) {
-        self.untold.add(topic, subject, facts);
-    }
-
-    async fn tell_all(&mut self) {
         self.untold.tell(&self.publisher).await;
     }
 
@@ -128,7 +120,7 @@ impl Keeper {
                 "pinned_by": pin.as_ref().map(|pin| &*pin.subscription),
                 "pinned_from": pin.as_ref().map(|pin| pin.offset),
             });
-            self.tell(Topic::StorageLow, &"".into(), facts);
+            self.untold.add(Topic::StorageLow, &"".into(), facts);
         }
         Ok(())
     }
@@ -181,7 +173,7 @@ impl Keeper {
                 tracing::warn!(subscription = &*handle.name, %fault, "looking after a subscription failed; it is tried again");
             }
             // At once: what waits is lost with the process, and only so much may wait.
-            self.tell_all().await;
+            self.untold.tell(&self.publisher).await;
         }
     }
 
@@ -206,7 +198,7 @@ impl Keeper {
         handle.send(self.shared(), Command::Gap { from, to: cut }).await?;
         let facts = json!({ "subscription": &*handle.name, "from_offset": from, "to_offset": cut, "reason": "backlog_policy" });
         if !defect::is_on(Defect::BacklogUntold) {
-            self.tell(Topic::Gap, &handle.name, facts);
+            self.untold.add(Topic::Gap, &handle.name, facts);
         }
         Ok(())
     }
@@ -259,13 +251,13 @@ impl Keeper {
         match policy::absence(now, last, self.started, info.spec.expire_after) {
             Absence::Kept => {}
             Absence::Expiring if self.warned.insert(handle.incarnation) => {
-                self.tell(Topic::Expiring, &handle.name, facts);
+                self.untold.add(Topic::Expiring, &handle.name, facts);
             }
             Absence::Expiring => {}
             Absence::Expired => {
                 self.registry.delete(handle).await?;
                 self.warned.remove(&handle.incarnation);
-                self.tell(Topic::Expired, &handle.name, facts);
+                self.untold.add(Topic::Expired, &handle.name, facts);
             }
         }
         Ok(())

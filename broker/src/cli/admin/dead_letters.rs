@@ -3,13 +3,15 @@
 use serde_json::Value;
 use waypost_proto::v1::{
     AttemptOutcome, DeadLetter, DeadLetterReason, DeadLetterResult, DiscardDeadLettersRequest, GetDeadLetterRequest, GetDeadLetterResponse,
-    ListDeadLettersRequest, RedriveDeadLettersRequest, dead_letter_admin_service_client::DeadLetterAdminServiceClient,
+    ListDeadLettersRequest, RedriveDeadLettersRequest, Refusal, dead_letter_admin_service_client::DeadLetterAdminServiceClient,
 };
 
-use super::call::{AdminArgs, Call, ListArgs, each, from_word, word};
+use super::{
+    call::{AdminArgs, Call, ListArgs, from_word, word},
+    chosen::{Chosen, Outcome, confirm_discard, decide},
+};
 use crate::{
     cli::{
-        confirm::confirm,
         connection::{Connection, refused},
         failure::Failure,
         output,
@@ -56,15 +58,9 @@ Examples:
   waypost dead-letters redrive 00000000000001a2-2b 00000000000001a2-2f
   waypost dead-letters redrive --all --subscription routing      once its agents are mended")]
     Redrive {
-        /// Their ids
-        #[arg(required_unless_present = "all")]
-        ids: Vec<String>,
-        /// All that fit the conditions, or all there are
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
-        /// Which, with --all.
+        /// Which.
         #[command(flatten)]
-        which: Which,
+        chosen: Chosen<Which>,
     },
     /// Throw dead letters away, for good
     #[command(after_help = "\
@@ -74,15 +70,9 @@ Examples:
   waypost dead-letters discard 00000000000001a2-2b
   waypost dead-letters discard --all --subscription routing --reason rejected --yes")]
     Discard {
-        /// Their ids
-        #[arg(required_unless_present = "all")]
-        ids: Vec<String>,
-        /// All that fit the conditions, or all there are
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
-        /// Which, with --all.
+        /// Which.
         #[command(flatten)]
-        which: Which,
+        chosen: Chosen<Which>,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
@@ -90,7 +80,7 @@ Examples:
 }
 
 /// Which dead letters.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct Which {
     /// Only of this subscription
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
@@ -120,12 +110,6 @@ impl Which {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Fate {
-    Redrive,
-    Discard,
-}
-
 /// Does it.
 ///
 /// # Errors
@@ -150,17 +134,14 @@ pub async fn run(args: AdminArgs, command: DeadLettersCommand) -> Result<(), Fai
             }
             Ok(())
         }
-        DeadLettersCommand::Redrive { ids, which, .. } => {
-            let ids = client.named(ids, &which).await?;
-            client.decide(&call, ids, Fate::Redrive).await
+        DeadLettersCommand::Redrive { chosen } => {
+            let ids = client.chosen(chosen).await?;
+            decide(&call, &ids, "on their way again", async |ids| client.redrive(ids).await).await
         }
-        DeadLettersCommand::Discard { ids, which, yes, .. } => {
-            let ids = client.named(ids, &which).await?;
-            if !ids.is_empty() {
-                let what = if ids.len() == 1 { format!("dead letter {}", ids[0]) } else { format!("{} dead letters", ids.len()) };
-                confirm(yes, &format!("discard {what} for good"))?;
-            }
-            client.decide(&call, ids, Fate::Discard).await
+        DeadLettersCommand::Discard { chosen, yes } => {
+            let ids = client.chosen(chosen).await?;
+            confirm_discard(yes, &ids, ("dead letter", "dead letters"))?;
+            decide(&call, &ids, "discarded", async |ids| client.discard(ids).await).await
         }
     }
 }
@@ -173,63 +154,29 @@ impl DeadLetters {
         Ok((page.dead_letters, page.next_page_token))
     }
 
-    /// The ids that were given, or those of all that fit.
-    async fn named(&mut self, ids: Vec<String>, which: &Which) -> Result<Vec<String>, Failure> {
-        if !ids.is_empty() {
-            let is_all = which.request(0, String::new()) == ListDeadLettersRequest { page_size: Some(0), ..Default::default() };
-            let both = || Failure::Usage("conditions choose among all; give ids, or --all with conditions".to_owned());
-            return is_all.then_some(ids).ok_or_else(both);
-        }
-        let mut all = Vec::new();
-        each(
-            usize::MAX,
-            async |size, token| self.page(which.request(size, token)).await,
-            |letter| {
-                all.push(letter.id);
-                Ok(true)
-            },
-        )
-        .await?;
-        Ok(all)
+    async fn chosen(&mut self, chosen: Chosen<Which>) -> Result<Vec<String>, Failure> {
+        chosen.ids(async |which, size, token| self.page(which.request(size, token)).await, |letter| letter.id).await
     }
 
-    async fn decide(&mut self, call: &Call, ids: Vec<String>, fate: Fate) -> Result<(), Failure> {
-        let (mut done, mut refusals) = (0_usize, Vec::new());
-        for ids in ids.chunks(limits::MAX_ITEMS_PER_CALL) {
-            for result in self.ask(ids.to_vec(), fate).await? {
-                if call.is_json() {
-                    output::line(call.types.mapped(&result)?);
-                }
-                match result.refusal {
-                    None => done += 1,
-                    Some(refusal) => {
-                        if !call.is_json() {
-                            eprintln!("{}: {}", result.id, refusal.message);
-                        }
-                        refusals.push(refusal);
-                    }
-                }
-            }
-        }
-        if !call.is_json() {
-            let what = match fate {
-                Fate::Redrive => "on their way again",
-                Fate::Discard => "discarded",
-            };
-            output::line(format_args!("{done} of {} {what}", ids.len()));
-        }
-        match refusals.as_slice() {
-            [] => Ok(()),
-            [only] if ids.len() == 1 => Err(Failure::of(only.code.into(), only.message.clone())),
-            some => Err(Failure::Failed(format!("{} of {} were refused", some.len(), ids.len()))),
-        }
+    async fn redrive(&mut self, ids: Vec<String>) -> Result<Vec<DeadLetterResult>, Failure> {
+        Ok(self.0.redrive_dead_letters(RedriveDeadLettersRequest { ids }).await.map_err(refused)?.into_inner().results)
     }
 
-    async fn ask(&mut self, ids: Vec<String>, fate: Fate) -> Result<Vec<DeadLetterResult>, Failure> {
-        Ok(match fate {
-            Fate::Redrive => self.0.redrive_dead_letters(RedriveDeadLettersRequest { ids }).await.map_err(refused)?.into_inner().results,
-            Fate::Discard => self.0.discard_dead_letters(DiscardDeadLettersRequest { ids }).await.map_err(refused)?.into_inner().results,
-        })
+    async fn discard(&mut self, ids: Vec<String>) -> Result<Vec<DeadLetterResult>, Failure> {
+        Ok(self.0.discard_dead_letters(DiscardDeadLettersRequest { ids }).await.map_err(refused)?.into_inner().results)
+    }
+}
+
+impl Outcome for DeadLetterResult {
+    const MOST: usize = limits::MAX_ITEMS_PER_CALL;
+    const LEFT: &'static str = "were refused";
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
     }
 }
 

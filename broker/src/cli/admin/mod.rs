@@ -7,8 +7,10 @@
 //! |---|---|
 //! | [`subscriptions`], [`dead_letters`], [`quarantine`], [`webhooks`], [`sources`], [`sessions`], [`events`] | the groups |
 //! | [`call`] | what all of them are told, and how they ask |
+//! | [`chosen`] | which items a command is about, and what becomes of each |
 
 pub mod call;
+pub mod chosen;
 pub mod dead_letters;
 pub mod events;
 pub mod quarantine;

@@ -3,14 +3,16 @@
 use serde_json::{Value, json};
 use waypost_proto::v1::{
     DiscardQuarantinedWebhooksRequest, GetQuarantinedWebhookRequest, GetQuarantinedWebhookResponse, ListQuarantinedWebhooksRequest,
-    QuarantineOutcome, QuarantineReason, QuarantineResult, QuarantinedWebhook, RetryQuarantinedWebhooksRequest,
+    QuarantineOutcome, QuarantineReason, QuarantineResult, QuarantinedWebhook, Refusal, RetryQuarantinedWebhooksRequest,
     quarantine_admin_service_client::QuarantineAdminServiceClient,
 };
 
-use super::call::{AdminArgs, Call, ListArgs, each, from_word, word};
+use super::{
+    call::{AdminArgs, Call, ListArgs, from_word, word},
+    chosen::{Chosen, Outcome, confirm_discard, decide},
+};
 use crate::{
     cli::{
-        confirm::confirm,
         connection::{Connection, refused},
         failure::Failure,
         output,
@@ -62,15 +64,9 @@ Examples:
   waypost quarantine retry --all --fingerprint 5bd1e995a3c10f77      all that failed in the same way
   waypost quarantine retry --all --source github                     once its mapping is mended")]
     Retry {
-        /// Their ids
-        #[arg(required_unless_present = "all")]
-        ids: Vec<String>,
-        /// All that fit the conditions, or all there are
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
-        /// Which, with --all.
+        /// Which.
         #[command(flatten)]
-        which: Which,
+        chosen: Chosen<Which>,
     },
     /// Throw webhooks away, for good
     #[command(after_help = "\
@@ -80,15 +76,9 @@ Examples:
   waypost quarantine discard 0198c0de00000000000000000000000a
   waypost quarantine discard --all --fingerprint 5bd1e995a3c10f77 --yes")]
     Discard {
-        /// Their ids
-        #[arg(required_unless_present = "all")]
-        ids: Vec<String>,
-        /// All that fit the conditions, or all there are
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
-        /// Which, with --all.
+        /// Which.
         #[command(flatten)]
-        which: Which,
+        chosen: Chosen<Which>,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
@@ -96,7 +86,7 @@ Examples:
 }
 
 /// Which webhooks.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct Which {
     /// Only of this source
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
@@ -119,12 +109,6 @@ impl Which {
             fingerprint: self.fingerprint.clone(),
         }
     }
-}
-
-#[derive(Clone, Copy)]
-enum Fate {
-    Retry,
-    Discard,
 }
 
 fn reason(text: &str) -> Result<QuarantineReason, String> {
@@ -154,17 +138,14 @@ pub async fn run(args: AdminArgs, command: QuarantineCommand) -> Result<(), Fail
             }
             Ok(())
         }
-        QuarantineCommand::Retry { ids, which, .. } => {
-            let ids = client.named(ids, &which).await?;
-            client.decide(&call, ids, Fate::Retry).await
+        QuarantineCommand::Retry { chosen } => {
+            let ids = client.chosen(chosen).await?;
+            decide(&call, &ids, "are events now", async |ids| client.retry(ids).await).await
         }
-        QuarantineCommand::Discard { ids, which, yes, .. } => {
-            let ids = client.named(ids, &which).await?;
-            if !ids.is_empty() {
-                let what = if ids.len() == 1 { format!("quarantined webhook {}", ids[0]) } else { format!("{} webhooks", ids.len()) };
-                confirm(yes, &format!("discard {what} for good"))?;
-            }
-            client.decide(&call, ids, Fate::Discard).await
+        QuarantineCommand::Discard { chosen, yes } => {
+            let ids = client.chosen(chosen).await?;
+            confirm_discard(yes, &ids, ("quarantined webhook", "webhooks"))?;
+            decide(&call, &ids, "discarded", async |ids| client.discard(ids).await).await
         }
     }
 }
@@ -177,81 +158,47 @@ impl Quarantine {
         Ok((page.webhooks, page.next_page_token))
     }
 
-    /// The ids that were given, or those of all that fit, the oldest first: their events come in the order in which they arrived.
-    async fn named(&mut self, ids: Vec<String>, which: &Which) -> Result<Vec<String>, Failure> {
-        if !ids.is_empty() {
-            let is_all = which.request(0, String::new()) == ListQuarantinedWebhooksRequest { page_size: Some(0), ..Default::default() };
-            let both = || Failure::Usage("conditions choose among all; give ids, or --all with conditions".to_owned());
-            return is_all.then_some(ids).ok_or_else(both);
+    /// The oldest of all that fit come first: their events come in the order in which they arrived.
+    async fn chosen(&mut self, chosen: Chosen<Which>) -> Result<Vec<String>, Failure> {
+        let is_newest_first = chosen.all;
+        let mut ids = chosen.ids(async |which, size, token| self.page(which.request(size, token)).await, |webhook| webhook.id).await?;
+        if is_newest_first {
+            ids.reverse();
         }
-        let mut all = Vec::new();
-        each(
-            usize::MAX,
-            async |size, token| self.page(which.request(size, token)).await,
-            |webhook| {
-                all.push(webhook.id);
-                Ok(true)
-            },
-        )
-        .await?;
-        all.reverse();
-        Ok(all)
+        Ok(ids)
     }
 
-    async fn decide(&mut self, call: &Call, ids: Vec<String>, fate: Fate) -> Result<(), Failure> {
-        let (mut done, mut left) = (0_usize, Vec::new());
-        for ids in ids.chunks(limits::QUARANTINE_PER_CALL) {
-            for result in self.ask(ids.to_vec(), fate).await? {
-                if call.is_json() {
-                    output::line(call.types.mapped(&result)?);
-                }
-                match not_done(&result) {
-                    None => done += 1,
-                    Some(why) => {
-                        if !call.is_json() {
-                            eprintln!("{}: {}", result.id, why);
-                        }
-                        left.push((result.refusal.map(|refusal| refusal.code), why));
-                    }
-                }
-            }
-        }
-        if !call.is_json() {
-            let what = match fate {
-                Fate::Retry => "are events now",
-                Fate::Discard => "discarded",
-            };
-            output::line(format_args!("{done} of {} {what}", ids.len()));
-        }
-        match left.as_slice() {
-            [] => Ok(()),
-            [(Some(code), why)] if ids.len() == 1 => Err(Failure::of((*code).into(), why.clone())),
-            some => Err(Failure::Failed(format!("{} of {} are in quarantine as before", some.len(), ids.len()))),
-        }
+    async fn retry(&mut self, ids: Vec<String>) -> Result<Vec<QuarantineResult>, Failure> {
+        let request = RetryQuarantinedWebhooksRequest { ids, ..Default::default() };
+        Ok(self.0.retry_quarantined_webhooks(request).await.map_err(refused)?.into_inner().results)
     }
 
-    async fn ask(&mut self, ids: Vec<String>, fate: Fate) -> Result<Vec<QuarantineResult>, Failure> {
-        Ok(match fate {
-            Fate::Retry => {
-                let request = RetryQuarantinedWebhooksRequest { ids, ..Default::default() };
-                self.0.retry_quarantined_webhooks(request).await.map_err(refused)?.into_inner().results
-            }
-            Fate::Discard => {
-                let request = DiscardQuarantinedWebhooksRequest { ids, ..Default::default() };
-                self.0.discard_quarantined_webhooks(request).await.map_err(refused)?.into_inner().results
-            }
-        })
+    async fn discard(&mut self, ids: Vec<String>) -> Result<Vec<QuarantineResult>, Failure> {
+        let request = DiscardQuarantinedWebhooksRequest { ids, ..Default::default() };
+        Ok(self.0.discard_quarantined_webhooks(request).await.map_err(refused)?.into_inner().results)
     }
 }
 
-/// Why a webhook is still there.
-fn not_done(result: &QuarantineResult) -> Option<String> {
-    if let Some(refusal) = &result.refusal {
-        return Some(refusal.message.clone());
+impl Outcome for QuarantineResult {
+    const MOST: usize = limits::QUARANTINE_PER_CALL;
+    const LEFT: &'static str = "are in quarantine as before";
+
+    fn id(&self) -> &str {
+        &self.id
     }
-    let kept = result.webhook.as_ref().filter(|_| result.outcome() == QuarantineOutcome::Kept)?;
-    let reason = word(kept.reason().as_str_name(), PREFIX);
-    Some(format!("does not fit yet: {reason} {} {}", kept.path, kept.message))
+
+    fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    fn why(&self) -> Option<String> {
+        if let Some(refusal) = &self.refusal {
+            return Some(refusal.message.clone());
+        }
+        let kept = self.webhook.as_ref().filter(|_| self.outcome() == QuarantineOutcome::Kept)?;
+        let reason = word(kept.reason().as_str_name(), PREFIX);
+        Some(format!("does not fit yet: {reason} {} {}", kept.path, kept.message))
+    }
 }
 
 /// As the mapping has it, except that a body of JSON is shown as JSON.

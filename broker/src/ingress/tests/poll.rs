@@ -113,7 +113,7 @@ async fn a_round_that_breaks_off_goes_on_at_its_page() {
 #[tokio::test]
 async fn what_does_not_fit_its_type_is_in_quarantine_once() {
     let broken = charge("evt_1", SECONDS + 1, 0).replace("900719925474099312", "\"much\"");
-    let provider = StandIn::new(&["api.stripe.com"], move |_| answer(200, "", &list(&[broken.clone()], false))).await;
+    let provider = StandIn::new(&["api.stripe.com"], move |_| answer(200, "", &list(std::slice::from_ref(&broken), false))).await;
     let edge = Harness::new(STRIPE);
     let (poller, source) = (edge.poller(&provider), edge.sources.get("stripe").unwrap());
     for _ in 0..2 {

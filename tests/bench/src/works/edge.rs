@@ -17,7 +17,7 @@ use crate::{
 const CONNECTIONS: u64 = 64;
 
 /// How many webhooks are signed for each connection and second.
-const MOST_PER_SECOND: f64 = 4_000.0;
+const MOST_PER_SECOND: u64 = 4_000;
 
 pub(super) async fn measure(contender: Contender, bench: &Bench) -> Result<Figures, Error> {
     if contender == Contender::Bare {
@@ -29,7 +29,7 @@ pub(super) async fn measure(contender: Contender, bench: &Bench) -> Result<Figur
 }
 
 async fn load(process: &Process, port: u16, time: Duration) -> Result<Figures, Error> {
-    let count = ((Bench::WARM_UP + time).as_secs_f64() * MOST_PER_SECOND) as u64;
+    let count = (Bench::WARM_UP + time).as_secs().saturating_add(1) * MOST_PER_SECOND;
     let mut connections = Vec::new();
     for index in 0..CONNECTIONS {
         let numbers = index * count..(index + 1) * count;

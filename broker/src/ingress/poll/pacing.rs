@@ -62,7 +62,10 @@ pub(super) fn wait(status: StatusCode, headers: &HeaderMap, wall: Micros) -> Opt
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::config::Span;
 
     /// 2026-04-05T10:30:00Z.
     const NOW: Micros = 1_775_385_000_000_000;
@@ -70,6 +73,20 @@ mod tests {
     fn asked(status: u16, headers: &[(&'static str, &str)]) -> Option<u64> {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         wait(StatusCode::from_u16(status).unwrap(), &headers, NOW).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn what_breaks_off_is_tried_again_ever_more_seldom_or_when_the_provider_says() {
+        let rule = toml::from_str("url = 'https://x.example/l'\ntime = '/at'").unwrap();
+        let plan = PollPlan::new(rule, Span::from_millis(600_000), Span::default(), None, BTreeMap::new()).unwrap();
+        let mut pace = Pace::default();
+        let mut seconds = |wait| pace.broke_off(&plan, wait, NOW).as_secs();
+        assert_eq!([(); 6].map(|()| seconds(None)), [60, 120, 240, 480, 600, 600]);
+        assert_eq!(seconds(Some(Duration::from_secs(7))), 7);
+        assert!(!pace.is_due(NOW + 6_999_999) && pace.is_due(NOW + 7_000_000));
+        pace.done(&plan, NOW);
+        assert!(!pace.is_due(NOW + 599_999_999) && pace.is_due(NOW + 600_000_000));
+        assert_eq!(pace.broke_off(&plan, None, NOW).as_secs(), 60, "what came to its end is forgotten");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, request::Parts};
-use waypost_store::{AppendError, CommitError, EventHead, EventStore, Micros, ReadError, ReadLimits, Selection, StoredEvent};
+use waypost_store::{AppendError, CommitError, EventHead, EventStore, ReadError, ReadLimits, Selection, StoredEvent};
 
 use super::{
     PollPlan, Polled, pacing,
@@ -65,6 +65,15 @@ impl PollError {
     pub(crate) fn wait(&self) -> Option<Duration> {
         if let Self::Refused { wait, .. } = self { *wait } else { None }
     }
+
+    /// Whether asking for the same page again would not help.
+    fn is_about_the_page(&self) -> bool {
+        match self {
+            Self::Refused { status, wait } => status.is_client_error() && wait.is_none(),
+            Self::Page(_) | Self::NoAddress(_) => true,
+            _ => false,
+        }
+    }
 }
 
 /// What rounds work with.
@@ -95,15 +104,22 @@ impl Poller {
             state.begin(plan);
         }
         for _ in 0..MAX_POLL_PAGES {
-            let answer = self.ask(plan, Method::GET, &state.next).await?;
-            let page = Page::read(&plan.rule, &state.next, answer.headers(), answer.body())?;
+            let page = match self.page(plan, &state.next).await {
+                Err(error) if error.is_about_the_page() => {
+                    // A cursor that has expired, or an address of before a change of the configuration: the list begins anew.
+                    state.next.clear();
+                    state.keep(&*self.store, &source.name, self.clock.now()).await.map_err(PollError::Store)?;
+                    return Err(error);
+                }
+                page => page?,
+            };
             let from = state.from;
             for item in page.items.iter().filter(|item| item.at >= from) {
                 match &plan.rule.redeliver {
                     Some(rule) => self.redeliver((source, plan, rule), item, &mut state).await?,
-                    None => self.take(source, plan, item, now).await?,
+                    None => self.take(source, plan, item).await?,
                 }
-                state.newest = state.newest.max(item.at.min(now));
+                state.newest = state.newest.max(item.at.min(self.clock.now()));
             }
             // A list that is not cut off at a time has the newest first.
             let is_old = !page.items.is_empty() && page.items.iter().all(|item| item.at < from);
@@ -119,9 +135,14 @@ impl Poller {
         Ok(())
     }
 
+    async fn page(&self, plan: &PollPlan, url: &str) -> Result<Page, PollError> {
+        let answer = self.ask(plan, Method::GET, url).await?;
+        Ok(Page::read(&plan.rule, url, answer.headers(), answer.body())?)
+    }
+
     /// Makes an event of an item, as if it had come as a webhook.
-    async fn take(&self, source: &Source, plan: &PollPlan, item: &Item, now: Micros) -> Result<(), PollError> {
-        let head = head(source, plan);
+    async fn take(&self, source: &Source, plan: &PollPlan, item: &Item) -> Result<(), PollError> {
+        let (now, head) = (self.clock.now(), head(source, plan));
         let webhook = Webhook { head: &head, raw: item.json.clone(), kind: Kind::Json, now, arrival: None, replay_of: None };
         let event = match plan.id(&item.json).transpose() {
             Ok(id) => source.event_of(&webhook, &item.json, &item.json, id, &self.entropy),

@@ -111,6 +111,22 @@ async fn a_round_that_breaks_off_goes_on_at_its_page() {
 }
 
 #[tokio::test]
+async fn a_page_that_the_provider_does_not_know_any_more_begins_the_list_anew() {
+    let provider = StandIn::new(&["api.stripe.com"], |head| match target(head).contains("starting_after") {
+        false => answer(200, "", &list(&[charge("evt_2", SECONDS + 2, 0)], true)),
+        true => answer(400, "", r#"{"error":{"message":"No such event: 'evt_2'"}}"#),
+    })
+    .await;
+    let edge = Harness::new(STRIPE);
+    for _ in 0..2 {
+        let error = edge.round(&provider, "stripe").await.unwrap_err();
+        assert_eq!(error.to_string(), "the provider answered 400 Bad Request");
+    }
+    let pages: Vec<_> = provider.asked().iter().map(|head| target(head).contains("starting_after")).collect();
+    assert_eq!(pages, [false, true, false, true]);
+}
+
+#[tokio::test]
 async fn what_does_not_fit_its_type_is_in_quarantine_once() {
     let broken = charge("evt_1", SECONDS + 1, 0).replace("900719925474099312", "\"much\"");
     let provider = StandIn::new(&["api.stripe.com"], move |_| answer(200, "", &list(std::slice::from_ref(&broken), false))).await;

@@ -117,7 +117,7 @@ fn rows(webhooks: &[v1::QuarantinedWebhook], visit: &Visit) -> Markup {
 fn all_of(pages: &Pages, fingerprint: &str) -> Markup {
     html! {
         form.actions method="post" action="/quarantine/retry" {
-            (forms::hidden(&pages, &shown::link("/quarantine", &[("fingerprint", fingerprint)])))
+            (forms::hidden(pages, &shown::link("/quarantine", &[("fingerprint", fingerprint)])))
             input type="hidden" name="fingerprint" value=(fingerprint);
             button { "Retry all that fail like this" }
             button.danger formaction="/quarantine/discard" { "Discard all that fail like this…" }

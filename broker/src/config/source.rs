@@ -13,8 +13,8 @@ use serde::Deserialize;
 use super::{AdmissionConfig, EdgeConfig, Findings, PollConfig, Secret, SecretFile, SecretRef, Secrets, Size, Span};
 use crate::{
     ingress::{
-        About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, OnReplay, Pairing, SilentAfter, Source, Template,
-        TypeConfig, TypeTable, Typing,
+        About, Admission, Counters, Greetings, Identity, IdentityConfig, IdentityTable, OnReplay, Pairing, Shapes, SilentAfter, Source,
+        Template, TypeConfig, TypeTable, Typing,
         decode::Selector,
         verify::{Expected, Form, Scheme, SchemeConfig, Verifier},
     },
@@ -174,6 +174,7 @@ impl SourceConfig {
         let (identity, typing) = (identity?, typing?);
         let poll_rule = rules.scheme.and_then(|scheme| scheme.poll.as_ref());
         let poll = self.poll.as_ref().and_then(|poll| poll.build(poll_rule, (&identity, &typing), context.secrets, &mut wrong));
+        let shapes = self.shapes(&rules, &selector, &mut wrong);
         let refuses = self.verify == Verify::None && self.on_undecodable != Some(OnUndecodable::Quarantine);
         Some(Source {
             name: Arc::from(name),
@@ -194,6 +195,7 @@ impl SourceConfig {
             reply: rules.scheme.and_then(|scheme| scheme.reply.clone()),
             identity,
             typing,
+            shapes,
             selector,
             max_body: max_body.min(limits::MAX_WEBHOOK_BYTES),
             body_timeout: context.edge.body_timeout.get(),
@@ -341,6 +343,13 @@ impl SourceConfig {
             wrong("pairing", "has no effect: the provider gives its secret in its console, not in a webhook".to_owned());
         }
         Greetings::new(&scheme.handshakes, token)
+    }
+
+    /// Of the scheme's types, where the source does not find its types in another way.
+    fn shapes(&self, rules: &Rules<'_>, selector: &Selector, wrong: &mut impl FnMut(&str, String)) -> Option<Shapes> {
+        let scheme = rules.scheme.filter(|_| self.event_type.is_none())?;
+        let shapes = Shapes::compile(rules.event_type, &scheme.shapes, selector);
+        shapes.map_err(|problem| wrong("scheme.shapes", problem)).ok().flatten()
     }
 
     /// `None` where it need not be looked for.

@@ -99,8 +99,8 @@ impl IntoResponse for Answer {
 
 fn message(outcome: Outcome, text: &str) -> Cow<'_, str> {
     match outcome {
-        Outcome::Accepted if text.is_empty() => "stored".into(),
-        Outcome::Accepted => text.into(),
+        Outcome::Accepted | Outcome::AcceptedReplay | Outcome::AcceptedDoubtful if text.is_empty() => "stored".into(),
+        Outcome::Accepted | Outcome::AcceptedReplay | Outcome::AcceptedDoubtful => text.into(),
         Outcome::Empty => "there is no event in it".into(),
         Outcome::Duplicate | Outcome::ChangedDuplicate => "stored before; this is the id of the first".into(),
         Outcome::RefusedPeer => UNKNOWN_PATH.into(),

@@ -122,7 +122,10 @@ impl Source {
         };
         let webhook = Webhook { head: &head, raw: plain, kind, now, arrival: None, replay_of: None };
         match self.understand(&webhook, entropy) {
-            Ok(Meaning::Event(event)) => checked.passed("event", format!("{} {}", event.head.event_type(), event.head.id())),
+            Ok(Meaning::Event(made)) => {
+                let (head, doubt) = (&made.event.head, if made.is_doubtful { ", which it does not look like" } else { "" });
+                checked.passed("event", format!("{} {}{doubt}", head.event_type(), head.id()));
+            }
             Ok(Meaning::Batch(batch)) => {
                 checked.passed("event", format!("{} events", batch.events.len()));
                 if let Some((_, why)) = batch.aside.into_iter().next() {

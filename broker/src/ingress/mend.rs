@@ -248,10 +248,10 @@ impl Source {
         if row.is_part {
             let id = Some(kept.identity.clone()).filter(|id| !id.is_empty() && !self.identity.looks_inside());
             let event = self.event_of(&webhook, &raw, &raw, id, entropy)?;
-            return Ok(Batch { events: vec![(event, raw)], aside: Vec::new() });
+            return Ok(Batch { events: vec![(event, raw)], ..Batch::default() });
         }
         match self.understand(&webhook, entropy) {
-            Ok(Meaning::Event(event)) => Ok(Batch { events: vec![(event, raw)], aside: Vec::new() }),
+            Ok(Meaning::Event(made)) => Ok(Batch { events: vec![(made.event, raw)], ..Batch::default() }),
             Ok(Meaning::Batch(batch)) => Ok(batch),
             Ok(Meaning::Greeting(_)) | Err(Meaningless::Refused(_)) => Err(Undecodable::new(
                 Reason::InvalidEvent,

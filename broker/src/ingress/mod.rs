@@ -20,6 +20,7 @@
 //! | `source` | a source, ready to receive |
 //! | `live` | the sources as they are now |
 //! | `identity` | what tells its webhooks apart |
+//! | `shapes` | what payloads look like, where nothing signs their type |
 //! | `typing` | which event a payload becomes |
 //! | `entries` | which entry of a table a provider's event type finds |
 //! | [`decode`] | from JSON to a typed message |
@@ -58,6 +59,7 @@ pub mod quarantine;
 mod rehearsal;
 mod replays;
 mod rewrite;
+mod shapes;
 mod source;
 mod template;
 #[cfg(test)]
@@ -87,6 +89,8 @@ pub(crate) use poll::PollPlan;
 pub use poll::{PollCounters, PollRule, Polled};
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use replays::{OnReplay, Replays};
+pub(crate) use shapes::Shapes;
+pub use shapes::{Members, ShapeTable};
 pub use source::{SamePath, Source, Sources};
 pub(crate) use template::Part;
 pub use template::{Template, TemplateError};

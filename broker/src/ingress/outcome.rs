@@ -54,6 +54,8 @@ outcomes! {
     Accepted = "accepted", "", ACCEPTED;
     /// It became an event, and its body had come under another delivery id.
     AcceptedReplay = "accepted", "replay", ACCEPTED;
+    /// It became an event, and its body does not look like the type that nothing signs.
+    AcceptedDoubtful = "accepted", "type_doubt", ACCEPTED;
     /// Its event was there already.
     Duplicate = "duplicate", "", ACCEPTED;
     /// Its event was there already, with another body.

@@ -60,11 +60,11 @@ impl Source {
         let webhook = Webhook { head: &head, raw, kind, now: Clock::from_wall().now(), arrival: None, replay_of: None };
         match self.understand(&webhook, &Entropy::from_os()) {
             Ok(Meaning::Greeting(_)) => Rehearsal::Greeting,
-            Ok(Meaning::Event(event)) => {
+            Ok(Meaning::Event(made)) => {
                 let json = body::json(kind, &webhook.head.headers, &webhook.raw).unwrap_or_default();
-                Rehearsal::Payloads(vec![self.rehearsed(&event, &json)])
+                Rehearsal::Payloads(vec![self.rehearsed(&made.event, &json)])
             }
-            Ok(Meaning::Batch(Batch { events, aside })) => {
+            Ok(Meaning::Batch(Batch { events, aside, .. })) => {
                 let events = events.iter().map(|(event, item)| self.rehearsed(event, item));
                 Rehearsal::Payloads(events.chain(aside.into_iter().map(|(_, why)| Rehearsed::from(why))).collect())
             }

@@ -18,6 +18,7 @@ use super::{
     pairing::Pairing,
     poll::PollPlan,
     replays::OnReplay,
+    shapes::Shapes,
     template::Part,
     typing::Typing,
     verify::{BatchRule, Form, Incoming, KeySet, Rejection, Reply, Verifier, View},
@@ -51,6 +52,8 @@ pub struct Source {
     pub(crate) reply: Option<Reply>,
     pub(crate) identity: Identity,
     pub(crate) typing: Typing,
+    /// `None` where a type is signed, or looks like nothing in particular.
+    pub(crate) shapes: Option<Shapes>,
     /// Every pointer that the source's rules look at.
     pub(crate) selector: Selector,
     pub(crate) max_body: usize,

@@ -15,6 +15,7 @@ use super::{
     greeting::Greeting,
     quarantine::{Reason, Undecodable},
     replays::REPLAY_OF,
+    shapes::{Shape, TYPE_DOUBT},
     source::Source,
     template::Absent,
     verify::{BatchRule, Incoming, Rejection},
@@ -41,11 +42,18 @@ pub(super) struct Webhook<'a> {
 /// What a verified request wants.
 pub(super) enum Meaning {
     /// To be an event.
-    Event(NewEvent),
+    Event(Made),
     /// To be several.
     Batch(Batch),
     /// To see that somebody is there.
     Greeting(Greeting),
+}
+
+/// The event of a payload.
+pub(super) struct Made {
+    pub(super) event: NewEvent,
+    /// Whether the payload does not look like its type, as far as that is known.
+    pub(super) is_doubtful: bool,
 }
 
 /// The events of one webhook.
@@ -55,6 +63,8 @@ pub(super) struct Batch {
     pub(super) events: Vec<(NewEvent, Bytes)>,
     /// Items that could not become one, as they were sent.
     pub(super) aside: Vec<(Bytes, Undecodable)>,
+    /// Whether one of the events does not look like its type.
+    pub(super) is_doubtful: bool,
 }
 
 /// Why a verified request has no meaning.
@@ -84,7 +94,7 @@ impl Source {
             return Ok(Meaning::Greeting(greeting));
         }
         match &self.batch {
-            None => self.event_of(webhook, &json, raw, None, entropy).map(Meaning::Event).map_err(Meaningless::from),
+            None => self.made_of(webhook, &json, raw, None, entropy).map(Meaning::Event).map_err(Meaningless::from),
             Some(rule) => self.events_of(rule, webhook, &json, entropy).map(Meaning::Batch).map_err(Meaningless::from),
         }
     }
@@ -109,8 +119,11 @@ impl Source {
         for (index, item) in items.iter().enumerate() {
             let bytes = json.slice_ref(item.as_bytes());
             let id = whole.as_ref().filter(|id| !id.is_empty()).map(|id| format!("{id}#{index}"));
-            match self.event_of(webhook, &bytes, &bytes, id, entropy) {
-                Ok(event) => batch.events.push((event, bytes)),
+            match self.made_of(webhook, &bytes, &bytes, id, entropy) {
+                Ok(Made { event, is_doubtful }) => {
+                    batch.is_doubtful |= is_doubtful;
+                    batch.events.push((event, bytes));
+                }
                 Err(why) => batch.aside.push((bytes, why)),
             }
         }
@@ -131,10 +144,26 @@ impl Source {
         id: Option<String>,
         entropy: &Entropy,
     ) -> Result<NewEvent, Undecodable> {
+        self.made_of(webhook, json, raw, id, entropy).map(|made| made.event)
+    }
+
+    /// The same with what is to be counted of it.
+    fn made_of(
+        &self,
+        webhook: &Webhook<'_>,
+        json: &Bytes,
+        raw: &Bytes,
+        id: Option<String>,
+        entropy: &Entropy,
+    ) -> Result<Made, Undecodable> {
         let headers = &webhook.head.headers;
         let (json, payload) = self.payload(json).map_err(|problem| self.unreadable(webhook, problem))?;
         let text = str::from_utf8(&json).unwrap_or_default();
-        let selected = self.selector.select(text).map_err(|error| self.unreadable(webhook, error.to_string()))?;
+        let shape = self.shapes.as_ref().and_then(|shapes| shapes.of(headers));
+        let selector = shape.map_or(&self.selector, Shape::selector);
+        let selected = selector.select(text).map_err(|error| self.unreadable(webhook, error.to_string()))?;
+        let doubt = shape.and_then(|shape| shape.doubt(&selected));
+        let is_doubtful = doubt.is_some();
         let id = match id {
             Some(id) => id,
             None => self.identity.id(headers, &selected, raw).map_err(|absent| Undecodable::lacking(Reason::NoIdentity, &absent))?,
@@ -149,6 +178,7 @@ impl Source {
                     cloudevents::complete(&mut event, text)
                         .map_err(|invalid| Undecodable { identity: id.clone(), ..Undecodable::from(&invalid) })?;
                 }
+                event.attributes.extend(doubt.map(|doubt| (TYPE_DOUBT.to_owned(), doubt)));
                 event.attributes.extend(webhook.replay_of.clone().map(|first| (REPLAY_OF.to_owned(), first)));
                 if let Some(arrival) = webhook.arrival {
                     arrival.stamp(&mut event);
@@ -157,7 +187,8 @@ impl Source {
             }
             Err(error) => Err(Undecodable::from(&error)),
         };
-        sealed.map_err(|why| Undecodable { identity: id, event_type: self.typing.event_type(&provider_type), ..why })
+        let made = sealed.map(|event| Made { event, is_doubtful });
+        made.map_err(|why| Undecodable { identity: id, event_type: self.typing.event_type(&provider_type), ..why })
     }
 
     /// What the rules look at, and what of it becomes the event where it has no type.

@@ -29,7 +29,7 @@ use super::{
     quarantine::{Quarantine, Reason, Undecodable, Unfit},
     replays::{OnReplay, Replays},
     source::Source,
-    understand::{Batch, Meaning, Meaningless, Webhook},
+    understand::{Batch, Made, Meaning, Meaningless, Webhook},
     verify::{Incoming, KeySet},
 };
 use crate::{
@@ -217,7 +217,7 @@ impl Hook<'_> {
         }
         self.check_replay(&mut webhook)?;
         match source.understand(&webhook, &edge.entropy) {
-            Ok(Meaning::Event(event)) => self.append(&webhook, event).await,
+            Ok(Meaning::Event(made)) => self.append(&webhook, made).await,
             Ok(Meaning::Batch(batch)) => self.append_all(&webhook, batch).await,
             Ok(Meaning::Greeting(greeting)) => self.greet(greeting).await,
             Err(Meaningless::Undecodable(why)) => self.set_aside(&webhook, &webhook.raw, why).await,
@@ -275,14 +275,15 @@ impl Hook<'_> {
         Ok(Answer { reply: Some(Box::new(greeting.answer)), ..Answer::from(Outcome::Handshake) })
     }
 
-    async fn append(&self, webhook: &Webhook<'_>, event: NewEvent) -> Result<Answer, Answer> {
+    async fn append(&self, webhook: &Webhook<'_>, made: Made) -> Result<Answer, Answer> {
         let Self { edge, source, .. } = self;
+        let Made { event, is_doubtful } = made;
         let head = event.head.clone();
         let emission = webhook.arrival.and_then(|arrival| edge.tracer.append(arrival, &head));
         let appended = edge.store.append(webhook.now, vec![event]).await;
         edge.tracer.appended(emission, appended.as_deref().map_err(|_| "unavailable"));
         let appended = appended.map_err(|error| unavailable(&error, source, head.id()))?;
-        match self.outcome(webhook, appended.first()) {
+        match self.outcome(webhook, is_doubtful, appended.first()) {
             Some(outcome) => Ok(self.stored(webhook, outcome, head.id().to_owned(), String::new())),
             None => self.set_aside(webhook, &webhook.raw, conflict(&head)).await,
         }
@@ -291,7 +292,7 @@ impl Hook<'_> {
     /// All events of a webhook in one step, and then each item that could not become one.
     async fn append_all(&self, webhook: &Webhook<'_>, batch: Batch) -> Result<Answer, Answer> {
         let Self { edge, source, .. } = self;
-        let Batch { events, mut aside } = batch;
+        let Batch { events, mut aside, is_doubtful } = batch;
         if let Some((raw, why)) = aside.pop_if(|_| source.refuses_undecodable) {
             return self.set_aside(webhook, &raw, why).await;
         }
@@ -311,7 +312,7 @@ impl Hook<'_> {
         };
         let mut outcome = None;
         for ((head, item), appended) in heads.iter().zip(items).zip(&appended) {
-            match self.outcome(webhook, Some(appended)) {
+            match self.outcome(webhook, is_doubtful, Some(appended)) {
                 Some(found) => outcome = Some(outcome.map_or(found, |outcome: Outcome| outcome.min(found))),
                 None => aside.push((item, conflict(head))),
             }
@@ -328,8 +329,9 @@ impl Hook<'_> {
     }
 
     /// What became of an event; `None` if its identity says that what is stored must not be.
-    fn outcome(&self, webhook: &Webhook<'_>, appended: Option<&Appended>) -> Option<Outcome> {
+    fn outcome(&self, webhook: &Webhook<'_>, is_doubtful: bool, appended: Option<&Appended>) -> Option<Outcome> {
         match appended.and_then(|appended| appended.duplicate) {
+            None if is_doubtful => Some(Outcome::AcceptedDoubtful),
             None if webhook.replay_of.is_some() => Some(Outcome::AcceptedReplay),
             None => Some(Outcome::Accepted),
             Some(Duplicate::SameContent) => Some(Outcome::Duplicate),

@@ -98,6 +98,7 @@ fn step(outcome: Outcome) -> WebhookStep {
         | Outcome::RefusedUndecodable => WebhookStep::Decode,
         Outcome::Accepted
         | Outcome::AcceptedReplay
+        | Outcome::AcceptedDoubtful
         | Outcome::Duplicate
         | Outcome::ChangedDuplicate
         | Outcome::QuarantinedIdentityConflict

@@ -26,6 +26,7 @@ mod poll;
 mod providers;
 mod quarantine;
 mod replays;
+mod shapes;
 mod shipped;
 mod stand_in;
 mod typing;

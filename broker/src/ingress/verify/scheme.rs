@@ -16,6 +16,7 @@ use super::{
 };
 use crate::ingress::{
     poll::PollRule,
+    shapes::ShapeTable,
     template::{Part, Template},
     typing::{About, TypeConfig},
     words::{Word, word_or_table},
@@ -118,6 +119,9 @@ pub struct Scheme {
     /// How the provider's API is asked for what never came, where a source wants that.
     #[serde(default)]
     pub poll: Option<PollRule>,
+    /// What payloads look like by event type, where the type stands in headers that nothing signs. One that does not is flagged.
+    #[serde(default)]
+    pub shapes: BTreeMap<String, ShapeTable>,
     /// What its events are about, unless a type or the source says otherwise; likewise those that follow.
     #[serde(default)]
     pub subject: Option<Template>,

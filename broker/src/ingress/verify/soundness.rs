@@ -7,7 +7,10 @@ use super::{
     scheme::{Covers, Scheme},
     signature::{Algorithm, TimestampRule},
 };
-use crate::ingress::template::{Part, Template};
+use crate::ingress::{
+    shapes::stands_in_headers,
+    template::{Part, Template},
+};
 
 /// (key, problem).
 type Problem = (&'static str, String);
@@ -37,6 +40,10 @@ impl Scheme {
         for rule in &self.handshakes {
             let problem = handshake_problem(rule).or_else(|| self.mac_problem(rule));
             problems.extend(problem.map(|problem| ("handshakes", problem)));
+        }
+        if !self.shapes.is_empty() && !stands_in_headers(&self.event_type) {
+            problems
+                .push(("shapes", "are of types that stand in headers: let event_type begin with one, such as {header:X-Event}".to_owned()));
         }
         let in_reply = self.reply.iter().flat_map(|reply| reply.templates());
         problems.extend(in_reply.flat_map(Template::parts).find_map(not_an_answer).map(|problem| ("reply", problem)));

@@ -192,6 +192,8 @@ pub const KEYS_HOLD: Span = Span::from_millis(3_600_000);
 pub const KEYS_HOLD_AT_LEAST: Span = Span::from_millis(60_000);
 /// The longest time for which fetched keys hold, and for which old ones are used while new ones cannot be had.
 pub const KEYS_HOLD_AT_MOST: Span = Span::from_millis(86_400_000);
+/// How many keys a second are asked for with what a source may show its provider, of those that nobody had yet: anybody can make up their ids.
+pub const KEYS_ASKED_PER_SECOND: u32 = 5;
 /// How long keys that could not be fetched are not asked for again; nor for a key that is not among those that hold.
 pub const KEYS_RETRY: Span = Span::from_millis(10_000);
 /// How long one subscription may take to say how far it is with a story: another one must not wait for it.

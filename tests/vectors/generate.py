@@ -171,7 +171,11 @@ key = ec.generate_private_key(ec.SECP256R1())
 signature = b64(key.sign(f"{NOW}{BODY}".encode(), ec.ECDSA(hashes.SHA256())))
 head = "X-Twilio-Email-Event-Webhook"
 add("sendgrid", {f"{head}-Timestamp": str(NOW), f"{head}-Signature": signature}, secret=b64(spki(key)))
-add("circle", {"X-Circle-Signature": b64(key.sign(BODY.encode(), ec.ECDSA(hashes.SHA256()))), "X-Circle-Key-Id": "1"}, secret=b64(spki(key)))
+headers = {"X-Circle-Signature": b64(key.sign(BODY.encode(), ec.ECDSA(hashes.SHA256()))), "X-Circle-Key-Id": "1"}
+answer = {"data": {"id": "1", "algorithm": "ECDSA_SHA_256", "publicKey": b64(spki(key)), "createDate": "2023-06-28T21:47:35.107250Z"}}
+for scheme, path in [("circle", ""), ("circle-cpn", "cpn/")]:
+    url = f"https://api.circle.com/v2/{path}notifications/publicKey/1"
+    add(scheme, headers, secret="", fetched={"url": url, "body": json.dumps(answer)})
 
 
 def jwt(header, claims, sign):
@@ -189,7 +193,10 @@ jwk = {"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig"}
 jwk |= {"x": b64url(numbers.x.to_bytes(32, "big")), "y": b64url(numbers.y.to_bytes(32, "big"))}
 claims = {"iat": NOW, "request_body_sha256": hashlib.sha256(BODY.encode()).hexdigest()}
 token = jwt({"alg": "ES256", "kid": "k1", "typ": "JWT"}, claims, es256)
-add("plaid", {"Plaid-Verification": token}, secret=json.dumps(jwk))
+answer = {"key": jwk | {"created_at": 1560466143, "expired_at": None}, "request_id": "RZ6Omi1bzzwDaLo"}
+for scheme, host in [("plaid", "production"), ("plaid-sandbox", "sandbox")]:
+    url = f"https://{host}.plaid.com/webhook_verification_key/get"
+    add(scheme, {"Plaid-Verification": token}, secret="", fetched={"url": url, "id": "k1", "body": json.dumps(answer)})
 
 # ---- RSA, with keys from the network.
 

@@ -16,7 +16,7 @@ use crate::{
     entropy::Entropy,
     ingress::{
         Checked, Source,
-        verify::{Around, KeyFormat, KeySet, Verifier},
+        verify::{Around, KeySet, Verifier},
     },
     journal::mask::MASKED,
 };
@@ -110,13 +110,10 @@ fn print(args: &VerifyArgs, capture: &Capture, checked: &Checked, is_timeless: b
 }
 
 fn keys(source: &Source, path: &std::path::Path) -> Result<KeySet, Failure> {
-    let format = source.verifier().and_then(|verifier| verifier.scheme().keys.as_ref()).map(|rule| rule.format);
-    let format = format.ok_or_else(|| Failure::Usage(format!("--keys: the provider of {} publishes no keys", source.name)))?;
+    let reading = source.verifier().and_then(|verifier| verifier.scheme().reading());
+    let reading = reading.ok_or_else(|| Failure::Usage(format!("--keys: the provider of {} publishes no keys", source.name)))?;
     let bytes = fs::read(path).map_err(|error| Failure::Failed(format!("{} cannot be read: {error}", path.display())))?;
-    let keys = match format {
-        KeyFormat::Jwks => KeySet::of_jwks(&bytes),
-        KeyFormat::Pem => KeySet::of_pem(&bytes),
-    };
+    let keys = reading.read(&bytes).and_then(|keys| keys.ok_or_else(|| "the key holds no longer".to_owned()));
     keys.map_err(|problem| Failure::Failed(format!("{}: {problem}", path.display())))
 }
 

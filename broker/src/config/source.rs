@@ -44,6 +44,9 @@ pub struct SourceConfig {
     /// What a webhook must be for, by the names that the scheme gives, such as `topic` or `audience`.
     #[serde(default)]
     pub allow: BTreeMap<String, Vec<String>>,
+    /// What the provider wants to see before it gives its public keys, by the names that the scheme gives, such as `api_key`.
+    #[serde(default)]
+    pub access: BTreeMap<String, SecretRef>,
     /// The word that a provider shows in its handshake, where it has one that is not the secret.
     #[serde(default)]
     pub handshake_token: Option<SecretRef>,
@@ -209,7 +212,8 @@ impl SourceConfig {
 
     /// Every reference to a secret.
     pub fn secrets_of(&self) -> impl Iterator<Item = &SecretRef> {
-        self.secrets.iter().chain(&self.handshake_token).chain(self.poll.iter().flat_map(|poll| &poll.token))
+        let token = self.poll.iter().flat_map(|poll| &poll.token);
+        self.secrets.iter().chain(&self.handshake_token).chain(self.access.values()).chain(token)
     }
 
     /// The scheme's rules with the source's own over them.
@@ -289,7 +293,7 @@ impl SourceConfig {
         if !self.secrets.is_empty() && !scheme.needs_secrets() {
             wrong("secrets", format!("would not be used: {} signs with keys that it publishes", config.name));
         }
-        let expected = self.expected(&scheme, wrong);
+        let expected = Expected { access: self.access(&scheme, known, wrong), ..self.expected(&scheme, wrong) };
         let mut secrets: Vec<Secret> = Vec::new();
         for reference in self.secrets.iter().filter(|reference| !awaited.contains(reference)) {
             match known.get(reference) {
@@ -322,7 +326,27 @@ impl SourceConfig {
         for name in self.allow.keys().filter(|name| !scheme.allow.contains_key(*name)) {
             wrong(&format!("allow.{name}"), "would not be looked at: the scheme has no rule of this name".to_owned());
         }
-        Expected { base: base.unwrap_or_default().to_owned(), allow: self.allow.clone() }
+        Expected { base: base.unwrap_or_default().to_owned(), allow: self.allow.clone(), access: BTreeMap::new() }
+    }
+
+    /// What is shown to the provider for its keys.
+    fn access(&self, scheme: &Scheme, known: &Secrets, wrong: &mut impl FnMut(&str, String)) -> BTreeMap<String, Secret> {
+        let wanted = scheme.access();
+        for name in wanted.iter().filter(|name| !self.access.contains_key(**name)) {
+            let problem = "is missing: the provider gives its public keys to whoever shows this; refer to it, such as \"env:NAME\"";
+            wrong(&format!("access.{name}"), problem.to_owned());
+        }
+        let mut access = BTreeMap::new();
+        for (name, reference) in &self.access {
+            match known.get(reference) {
+                _ if !wanted.contains(&**name) => {
+                    wrong(&format!("access.{name}"), "would not be used: the scheme asks for nothing of this name".to_owned());
+                }
+                Ok(secret) => drop(access.insert(name.clone(), secret)),
+                Err(error) => wrong(&format!("access.{name}"), error.to_string()),
+            }
+        }
+        access
     }
 
     fn greetings(&self, rules: &Rules<'_>, known: &Secrets, wrong: &mut impl FnMut(&str, String)) -> Greetings {

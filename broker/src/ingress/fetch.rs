@@ -106,7 +106,14 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`]; every answer but 200 is one.
     pub async fn get(&self, url: &str) -> Result<Fetched, FetchError> {
-        let request = Request::get(url).body(Bytes::new()).map_err(|_| FetchError::Address)?;
+        self.fetch(Request::get(url).body(Bytes::new()).map_err(|_| FetchError::Address)?).await
+    }
+
+    /// The same with a request that says more.
+    ///
+    /// # Errors
+    /// [`FetchError`]; every answer but 200 is one.
+    pub async fn fetch(&self, request: Request<Bytes>) -> Result<Fetched, FetchError> {
         let answer = self.send(request, FETCH_WITHIN, MAX_FETCHED_BYTES).await?;
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status()));

@@ -106,7 +106,7 @@ impl Source {
 
     /// What nobody may see: every secret that it has.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &[u8]> {
-        let active = self.verifier.iter().flat_map(|verifier| verifier.secrets());
+        let active = self.verifier.iter().flat_map(|verifier| verifier.secrets().iter().chain(verifier.access()));
         let token = self.poll.iter().filter_map(PollPlan::token);
         active.chain(&self.greetings.token).chain(token).map(crate::config::Secret::expose)
     }

@@ -33,6 +33,13 @@
 //! | `{claim:NAME}` | a claim of the verified token, in schemes whose signature is a JWT |
 //! | `{secret}` | the secret |
 //! | `{mac:PART}` | the signature of a part, as the scheme signs and writes it, with the first secret |
+//!
+//! And two more where a provider is asked for a key.
+//!
+//! | part | what stands for it |
+//! |---|---|
+//! | `{kid}` | the id of the key that signed, in schemes whose signature is a JWT |
+//! | `{access:NAME}` | what the source may show the provider, from its `access` |
 
 mod bound;
 #[cfg(test)]
@@ -68,6 +75,8 @@ pub(crate) enum Part {
     Claim(String),
     Secret,
     Mac(Box<Part>),
+    KeyId,
+    Access(String),
     Optional(Vec<Part>),
 }
 
@@ -154,6 +163,7 @@ impl Part {
             "url:decoded" => Self::Url { decoded: true },
             "form" => Self::Form,
             "secret" => Self::Secret,
+            "kid" => Self::KeyId,
             _ => return None,
         })
     }
@@ -164,6 +174,7 @@ impl Part {
             "query" => Self::Query(name),
             "form" => Self::FormField(name),
             "claim" => Self::Claim(name),
+            "access" => Self::Access(name),
             _ => return None,
         })
     }
@@ -203,6 +214,8 @@ impl fmt::Display for Part {
             Self::FormField(name) => write!(f, "{{form:{name}}}"),
             Self::Claim(name) => write!(f, "{{claim:{name}}}"),
             Self::Secret => f.write_str("{secret}"),
+            Self::KeyId => f.write_str("{kid}"),
+            Self::Access(name) => write!(f, "{{access:{name}}}"),
             Self::Mac(part) => write!(f, "{{mac:{}}}", part.to_string().replace(['{', '}'], "")),
             Self::Optional(parts) => {
                 f.write_str("[")?;

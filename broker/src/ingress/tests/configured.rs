@@ -119,7 +119,19 @@ fn a_source_says_what_its_scheme_needs_beside_secrets() {
         ("scheme = \"meta\"\nsecrets = [\"file:secret\"]", "sources.a.handshake_token: is missing"),
         ("scheme = \"github\"\nsecrets = [\"file:secret\"]\npairing = true", "sources.a.pairing: has no effect"),
         ("scheme = \"discord\"\nsecrets = [\"file:secret\"]", "sources.a.secrets: number 1 is not hexadecimal"),
-        ("scheme = \"plaid\"\nsecrets = [\"file:secret\"]", "sources.a.secrets: number 1 is neither a JWK nor a set of them"),
+        (
+            "scheme = { signature = { header = \"X\" }, algorithm = \"jwt\", jwt = { algorithm = \"ES256\" }, body_hash = \"{claim:h}\", key = \"jwk\" }\nsecrets = [\"file:secret\"]",
+            "sources.a.secrets: number 1 is neither a JWK nor a set of them",
+        ),
+        (
+            "scheme = \"plaid\"\naccess = { client_id = \"file:secret\" }",
+            "sources.a.access.secret: is missing: the provider gives its public keys",
+        ),
+        ("scheme = \"circle\"\naccess = { api_key = \"file:none\" }", "sources.a.access.api_key: the file"),
+        (
+            "scheme = \"github\"\nsecrets = [\"file:secret\"]\naccess = { api_key = \"file:secret\" }",
+            "sources.a.access.api_key: would not be used",
+        ),
     ] {
         let found = problems(&format!("[a]\n{config}"));
         assert!(found.contains(expected), "{expected}\nis not in\n{found}");

@@ -117,7 +117,7 @@ async fn keys_hold_for_as_long_as_their_provider_says_and_outlive_its_failures()
     const SECOND: u64 = 1_000_000;
     let jwks = Vector::find("google-pubsub").fetched.unwrap();
     let provider = Provider::new(&["www.googleapis.com"], ok(&jwks.body)).await;
-    let at = |id: &str| KeysAt { url: jwks.url.clone(), format: KeyFormat::Jwks, id: Some(id.to_owned()) };
+    let at = |id: &str| KeysAt::open(jwks.url.clone(), KeyFormat::Jwks, Some(id));
     let ring = &provider.ring;
     assert!(ring.get(&at("g1"), 0).await.unwrap().knows(Some("g1")));
     ring.get(&at("g1"), 599 * SECOND).await.unwrap();
@@ -143,7 +143,7 @@ async fn addresses_that_somebody_makes_up_cost_no_memory() {
     let provider = Provider::new(&["elsewhere.example"], ok("")).await;
     for number in 0..200 {
         let url = format!("https://{SNS}/SimpleNotificationService-{number}.pem");
-        assert!(provider.ring.get(&KeysAt { url, format: KeyFormat::Pem, id: None }, 0).await.is_err());
+        assert!(provider.ring.get(&KeysAt::open(url, KeyFormat::Pem, None), 0).await.is_err());
     }
     assert!(provider.ring.addresses() <= crate::limits::MAX_KEY_ADDRESSES);
 }

@@ -20,6 +20,7 @@ mod handshakes;
 mod hostile;
 mod identity;
 mod keys;
+mod keys_by_id;
 mod mend;
 mod pairing;
 mod poll;

@@ -13,7 +13,7 @@ use crate::ingress::{
     template::Part,
     verify::{
         Algorithm, Covers, Encoding, KeyEncoding, KeySet, Rejection, Scheme,
-        tests::{Vector, vectors},
+        tests::{SHOWN, Vector, vectors},
     },
 };
 
@@ -44,6 +44,7 @@ impl Attempt {
         let Self { vector, headers, keys, ring, late } = self;
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), &vector.secret).unwrap();
+        std::fs::write(folder.path().join("shown"), SHOWN).unwrap();
         let secrets = if vector.secret.is_empty() { vec![] } else { vec!["file:secret".parse().unwrap()] };
         let handshake_token = self.scheme().asks_for_a_token().then(|| "file:secret".parse().unwrap());
         let config = SourceConfig {
@@ -53,6 +54,7 @@ impl Attempt {
             handshake_token,
             public_base_url: (!vector.base.is_empty()).then(|| vector.base.clone()).or(Some("https://unused.example".into())),
             allow: vector.allow.clone(),
+            access: self.scheme().access().into_iter().map(|name| (name.to_owned(), "file:shown".parse().unwrap())).collect(),
             ..toml::from_str("").unwrap()
         };
         static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| Schemas::built_in().unwrap());
@@ -64,7 +66,7 @@ impl Attempt {
         let sources = Sources::new([source.unwrap_or_else(|| panic!("{}: {findings:?}", vector.name))]).unwrap();
         let ring = ring.clone().unwrap_or_default();
         if let (Some(published), Some(keys)) = (&vector.fetched, keys) {
-            ring.hold(&published.url, keys.clone());
+            ring.hold(&published.name(), keys.clone());
         }
         let at = u64::try_from(i64::try_from(vector.now).unwrap() + late).unwrap();
         let (store, clock) = (Arc::new(MemoryStore::open(MemoryConfig::default())), Clock::starting_at(at * 1_000_000));

@@ -29,7 +29,7 @@ pub(super) struct StandIn {
 type Answers = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 impl StandIn {
-    /// Answers as one of these hosts: `answer` makes a whole answer of the head of a request.
+    /// Answers as one of these hosts: `answer` makes a whole answer of a request.
     pub(super) async fn new(hosts: &[&str], answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
         let authority_key = KeyPair::generate().unwrap();
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -56,7 +56,7 @@ impl StandIn {
         Fetcher::to(self.at, self.roots.clone()).unwrap()
     }
 
-    /// The heads of the requests since it was asked for them last.
+    /// The requests since it was asked for them last.
     pub(super) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
@@ -75,7 +75,11 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, answer: Answers, asked: Arc<
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
-    let head = String::from_utf8(head).unwrap();
+    let mut head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    head.push_str(str::from_utf8(&body).unwrap());
     let answer = answer(&head);
     asked.lock().unwrap().push(head);
     stream.write_all(answer.as_bytes()).await.unwrap();

@@ -14,7 +14,7 @@ use super::{
     jwt::Token,
     mac::{self, Key},
     public::KeySet,
-    rules::KeyFormat,
+    published::KeysAt,
     scheme::Scheme,
     signature::{TimeUnit, TimestampRule},
     view::{Incoming, View},
@@ -69,6 +69,8 @@ pub struct Verifier {
     base: String,
     /// What a webhook must hold, by the names of the scheme's `allow`.
     allow: BTreeMap<String, Vec<String>>,
+    /// What is shown to the provider where its keys are for its customers alone.
+    access: BTreeMap<String, Secret>,
     /// Every pointer that is looked at before a webhook is verified.
     selector: Selector,
     signs_the_secret: bool,
@@ -87,6 +89,8 @@ pub struct Expected {
     pub base: String,
     /// What a webhook must hold, by the names of the scheme's `allow`.
     pub allow: BTreeMap<String, Vec<String>>,
+    /// What the provider wants to see before it gives its keys, by the names of the scheme.
+    pub access: BTreeMap<String, Secret>,
 }
 
 impl Verifier {
@@ -104,7 +108,8 @@ impl Verifier {
         looked_at.for_each(|template| template.ask(&mut selector));
         let signs_the_secret = scheme.signs_the_secret();
         let secrets = secrets.to_vec();
-        Ok(Self { scheme, keys, secrets, base: expected.base, allow: expected.allow, selector, signs_the_secret })
+        let Expected { base, allow, access } = expected;
+        Ok(Self { scheme, keys, secrets, base, allow, access, selector, signs_the_secret })
     }
 
     /// The scheme.
@@ -139,7 +144,7 @@ impl Verifier {
 
     /// Another scheme with other secrets, if they go together.
     pub(super) fn remade(&self, scheme: Scheme, secrets: &[Secret]) -> Option<Self> {
-        let expected = Expected { base: self.base.clone(), allow: self.allow.clone() };
+        let expected = Expected { base: self.base.clone(), allow: self.allow.clone(), access: self.access.clone() };
         (!secrets.is_empty()).then(|| Self::new(scheme, secrets, expected).ok()).flatten()
     }
 
@@ -157,6 +162,11 @@ impl Verifier {
     /// What nobody may see: the active secrets, as they are configured. None where they are public keys.
     pub(crate) fn secrets(&self) -> &[Secret] {
         if self.scheme.method().is_some() { &[] } else { &self.secrets }
+    }
+
+    /// What nobody but the provider may see.
+    pub(crate) fn access(&self) -> impl Iterator<Item = &Secret> {
+        self.access.values()
     }
 
     pub(crate) fn first_key(&self) -> Option<&Key> {
@@ -178,13 +188,14 @@ impl Verifier {
         let selected = self.select(request.body);
         let view = View::new(request, &self.base, &self.selector, &selected);
         let url = rule.address(&view).ok_or(Rejection::KeyUnknown)?;
+        let method = self.scheme.method().ok_or(Rejection::KeyUnknown)?;
         let placed = self.placed(&view)?;
         let signatures = self.signatures(request.headers, placed.as_deref())?;
         let id = match &self.scheme.jwt {
             Some(_) => Token::parse(signatures.first())?.key_id().map(str::to_owned),
             None => None,
         };
-        Ok(Some(KeysAt { url, format: rule.format, id }))
+        rule.of(url, method, id, &view, &self.access).ok_or(Rejection::KeyUnknown).map(Some)
     }
 
     /// Verifies a request as it was received. `fetched` are the keys that [`keys_of`](Self::keys_of) asked for; `wall` is the wall time in
@@ -303,15 +314,6 @@ impl Verifier {
         };
         if self.scheme.allow.iter().all(|rule| is_allowed(rule).is_some()) { Ok(()) } else { Err(Rejection::NotAllowed) }
     }
-}
-
-/// Public keys to be fetched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KeysAt {
-    pub(crate) url: String,
-    pub(crate) format: KeyFormat,
-    /// The key of these that is needed, if the request names it.
-    pub(crate) id: Option<String>,
 }
 
 fn check_time(rule: &TimestampRule, text: Option<Cow<'_, str>>, wall: u64) -> Result<(), Rejection> {

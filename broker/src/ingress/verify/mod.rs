@@ -11,13 +11,14 @@
 //! | `scheme` | [`Scheme`]: how a provider signs, identifies and names its webhooks; the same words in the table and in a configuration |
 //! | `signature` | how a signature and its time are written and made |
 //! | `facts` | what is known of a provider beside that, for people |
-//! | `rules` | what a scheme says beside its signature: tokens, fetched keys, handshakes, batches, answers |
+//! | `rules` | what a scheme says beside its signature: tokens, handshakes, batches, answers |
 //! | `soundness` | what cannot work in a scheme |
 //! | `providers` | the table: one row and one test vector each |
 //! | `grammar` | the signature taken apart |
 //! | `view` | what stands for each part of a template |
 //! | `mac` | algorithms and keys |
 //! | `public` | public keys |
+//! | `published` | where a provider publishes them, and how its answers are read |
 //! | `jwt` | signatures that are a token |
 //! | `engine` | [`Verifier`]: a scheme with its secrets |
 //! | `diagnose` | why a request is not verified: what would have to be otherwise |
@@ -31,6 +32,7 @@ mod jwt;
 mod mac;
 mod providers;
 mod public;
+mod published;
 mod rules;
 mod scheme;
 mod sign;
@@ -41,13 +43,14 @@ pub(crate) mod tests;
 mod view;
 
 pub use diagnose::{Around, Fault, diagnose};
-pub(crate) use engine::KeysAt;
 pub use engine::{Expected, Rejection, Verifier};
 pub use facts::{Checked, Facts};
 pub(crate) use mac::equal;
 pub use providers::provider;
 pub use public::KeySet;
-pub use rules::{BatchRule, FetchRule, HandshakeRule, JsonTemplate, JwtAlgorithm, JwtRule, KeyFormat, KeysRule, Reply, UrlPattern};
+pub(crate) use published::KeysAt;
+pub use published::{KeyFormat, KeysRule};
+pub use rules::{BatchRule, FetchRule, HandshakeRule, JsonTemplate, JwtAlgorithm, JwtRule, Reply, UrlPattern};
 pub use scheme::{Covers, Form, Scheme, SchemeConfig};
 pub use sign::{Sample, SampleProblem};
 pub use signature::{Algorithm, Encoding, KeyEncoding, ListGrammar, SignatureRule, TimeUnit, TimestampRule};

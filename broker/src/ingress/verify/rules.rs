@@ -1,4 +1,4 @@
-//! What a scheme says beside its signature: tokens, keys from the network, handshakes, batches, answers.
+//! What a scheme says beside its signature: tokens, handshakes, batches, answers.
 //!
 //! Constraint: rules are data, and whatever a rule can do, an operator's own scheme can do.
 
@@ -58,37 +58,8 @@ impl JwtAlgorithm {
     }
 }
 
-/// Where a provider's public keys are fetched.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeysRule {
-    /// The address, or where it stands in the webhook.
-    pub url: Template,
-    /// What an address from a webhook may be. Nothing else is ever asked.
-    #[serde(default)]
-    pub pinned: Vec<UrlPattern>,
-    /// How they are written.
-    pub format: KeyFormat,
-}
-
-/// How fetched keys are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyFormat {
-    /// A set of JSON Web Keys.
-    Jwks,
-    /// Certificates or keys.
-    Pem,
-}
-
-impl KeysRule {
-    /// The address that a webhook names, if it is one of those that may be asked.
-    pub(crate) fn address(&self, view: &View<'_>) -> Option<String> {
-        pinned(&self.url, &self.pinned, view)
-    }
-}
-
-fn pinned(url: &Template, pinned: &[UrlPattern], view: &View<'_>) -> Option<String> {
+/// The address at a template, if it is one of those that may be asked.
+pub(super) fn pinned(url: &Template, pinned: &[UrlPattern], view: &View<'_>) -> Option<String> {
     let is_fixed = url.0.iter().all(|part| matches!(part, Part::Literal(_)));
     let text = view.text(url)?;
     (is_fixed || pinned.iter().any(|pattern| pattern.fits(&text))).then(|| text.into_owned())
@@ -301,7 +272,7 @@ fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<StatusCod
     status.map(Some).ok_or_else(|| D::Error::custom(format!("{code} is not a status of success (200 to 299)")))
 }
 
-fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(HeaderName, Template)>, D::Error> {
+pub(super) fn headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(HeaderName, Template)>, D::Error> {
     let named = BTreeMap::<String, Template>::deserialize(deserializer)?;
     let parse = |(name, template): (String, Template)| match name.parse() {
         Ok(name) => Ok((name, template)),
@@ -325,7 +296,7 @@ pub enum JsonTemplate {
 }
 
 impl JsonTemplate {
-    fn templates(&self) -> Vec<&Template> {
+    pub(super) fn templates(&self) -> Vec<&Template> {
         match self {
             Self::Text(template) => vec![template],
             Self::Number(_) | Self::Flag(_) => Vec::new(),

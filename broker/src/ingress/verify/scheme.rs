@@ -3,7 +3,7 @@
 //! Constraints: the table of providers and an operator's own scheme are written in the same words; a scheme is checked once, so that
 //! what is left can be run without questions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
 
@@ -11,7 +11,8 @@ use super::{
     facts::Facts,
     provider,
     public::Method,
-    rules::{BatchRule, HandshakeRule, JwtRule, KeysRule, Reply},
+    published::{KeysRule, Reading},
+    rules::{BatchRule, HandshakeRule, JwtRule, Reply},
     signature::{Algorithm, KeyEncoding, SignatureRule, TimestampRule},
 };
 use crate::ingress::{
@@ -196,6 +197,17 @@ impl Scheme {
     #[must_use]
     pub fn needs_secrets(&self) -> bool {
         self.keys.is_none() || self.signs_the_secret()
+    }
+
+    /// How the keys that it publishes are read.
+    pub(crate) fn reading(&self) -> Option<Reading> {
+        self.keys.as_ref().zip(self.method()).map(|(rule, method)| rule.reading(method))
+    }
+
+    /// What a source must be able to show the provider, by name, before it is given keys.
+    #[must_use]
+    pub fn access(&self) -> BTreeSet<&str> {
+        self.keys.as_ref().map(KeysRule::access).unwrap_or_default()
     }
 
     /// Whether a source must have a word of its own for handshakes.

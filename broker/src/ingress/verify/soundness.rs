@@ -83,7 +83,7 @@ impl Scheme {
             let instead = "use headers and {body}, or say that the signature covers = \"fields\"";
             problems.push(("signed", format!("{part} cannot be used before the body is verified; {instead}")));
         }
-        let odd = |part: &&Part| matches!(part, Part::FirstOf(_) | Part::Mac(_) | Part::Claim(_));
+        let odd = |part: &&Part| matches!(part, Part::FirstOf(_) | Part::Mac(_) | Part::Claim(_) | Part::KeyId | Part::Access(_));
         if let Some(part) = self.signed.parts().find(odd) {
             problems.push(("signed", format!("{part} cannot be signed: only the sender knows what it stood for")));
         }
@@ -106,6 +106,10 @@ impl Scheme {
         let usable = |part: &Part| matches!(part, Part::Literal(_) | Part::Header(_) | Part::Pointer(_));
         if let Some(part) = rule.url.parts().find(|part| !usable(part)) {
             problems.push(("keys.url", format!("{part} cannot be a part of an address; use {{header:NAME}} and {{/json/pointer}}")));
+        }
+        if let Some(part) = rule.odd_part() {
+            let problem = format!("{part} cannot be shown to a provider; use {{access:NAME}}, {{header:NAME}} and {{kid}}");
+            problems.push(("keys.headers", problem));
         }
         let is_fixed = rule.url.0.iter().all(|part| matches!(part, Part::Literal(_)));
         if !is_fixed && rule.pinned.is_empty() {
@@ -177,6 +181,6 @@ fn handshake_problem(rule: &HandshakeRule) -> Option<String> {
 
 /// What would give something away.
 fn not_an_answer(part: &Part) -> Option<String> {
-    matches!(part, Part::Secret | Part::Body | Part::Signature(_) | Part::Claim(_))
+    matches!(part, Part::Secret | Part::Body | Part::Signature(_) | Part::Claim(_) | Part::KeyId | Part::Access(_))
         .then(|| format!("{part} cannot be used in a handshake or an answer"))
 }

@@ -4,15 +4,18 @@
 //! - A part that is not there, or there twice, is missing: it is never guessed, and never taken from another place.
 //! - What can be lent is not copied: a scheme that signs headers and the body costs no allocation here.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use http::{HeaderMap, Method, Uri, header::CONTENT_TYPE};
 
 use super::{grammar::Signatures, jwt::Claims, mac::Key};
-use crate::ingress::{
-    body::{self, fields},
-    decode::{Pointer, Selected, Selector},
-    template::{Part, Template, one_header},
+use crate::{
+    config::Secret,
+    ingress::{
+        body::{self, fields},
+        decode::{Pointer, Selected, Selector},
+        template::{Part, Template, one_header},
+    },
 };
 
 /// A request as it was received.
@@ -39,12 +42,14 @@ pub(crate) struct View<'a> {
     pub(crate) signatures: Option<&'a Signatures<'a>>,
     pub(crate) claims: Option<&'a Claims>,
     pub(crate) key: Option<&'a Key>,
+    pub(crate) key_id: Option<&'a str>,
+    pub(crate) access: Option<&'a BTreeMap<String, Secret>>,
 }
 
 impl<'a> View<'a> {
     /// Of the head and the body alone.
     pub(crate) fn new(request: Incoming<'a>, base: &'a str, selector: &'a Selector, selected: &'a Selected<'a>) -> Self {
-        Self { request, base, selector, selected, signatures: None, claims: None, key: None }
+        Self { request, base, selector, selected, signatures: None, claims: None, key: None, key_id: None, access: None }
     }
 
     /// What stands for a part.
@@ -67,6 +72,8 @@ impl<'a> View<'a> {
             Part::Form => owned(self.form()?),
             Part::FormField(name) => owned(only(self.fields()?, name)?),
             Part::Claim(name) => owned(self.claims?.text(name)?),
+            Part::KeyId => Cow::Borrowed(self.key_id?.as_bytes()),
+            Part::Access(name) => Cow::Borrowed(self.access?.get(name)?.expose()),
             Part::Mac(part) => owned(self.key?.sign_on_request(&self.piece(part)?)?),
         })
     }

@@ -78,7 +78,7 @@ fn shares_a_secret(vector: &Vector) -> bool {
 }
 
 fn with_secret(vector: &Vector, secret: &str) -> Option<Verifier> {
-    let expected = Expected { base: vector.base.clone(), allow: vector.allow.clone() };
+    let expected = Expected { base: vector.base.clone(), allow: vector.allow.clone(), access: BTreeMap::default() };
     Verifier::new(vector.scheme().clone(), &[Secret::new(secret)], expected).ok()
 }
 

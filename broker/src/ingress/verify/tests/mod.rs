@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, Method, Uri};
 use proptest::prelude::*;
 
-pub(crate) use self::vector::{Vector, vectors};
+pub(crate) use self::vector::{SHOWN, Vector, vectors};
 use super::{Algorithm, Covers, Expected, Incoming, Rejection, Sample, SampleProblem, Scheme, Verifier, provider};
 use crate::config::Secret;
 

@@ -58,6 +58,7 @@ pub(super) fn algorithm(scheme: &Scheme) -> String {
 
 fn needs(scheme: &Scheme) -> String {
     let mut needs: Vec<String> = scheme.allow.keys().map(|name| format!("`allow.{name}`")).collect();
+    needs.extend(scheme.access().into_iter().map(|name| format!("`access.{name}`")));
     if scheme.signs_the_url() {
         needs.push("`public_base_url`".to_owned());
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     config::Secret,
-    ingress::verify::{Expected, Incoming, KeyFormat, KeySet, Rejection, Scheme, SchemeConfig, Verifier},
+    ingress::verify::{Expected, Incoming, KeySet, Rejection, Scheme, SchemeConfig, Verifier},
 };
 
 #[derive(Deserialize)]
@@ -38,12 +38,25 @@ pub(crate) struct Vector {
     pub(crate) body: String,
 }
 
+/// What every source shows its provider.
+pub(crate) const SHOWN: &str = "sk_shown-to-the-provider-alone";
+
 /// What is found at an address.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Published {
     pub(crate) url: String,
+    /// The key that is asked for there, where that is said beside the address.
+    #[serde(default)]
+    pub(crate) id: Option<String>,
     pub(crate) body: String,
+}
+
+impl Published {
+    /// By what the keys are remembered.
+    pub(crate) fn name(&self) -> String {
+        self.id.as_ref().map_or_else(|| self.url.clone(), |id| format!("{} {id}", self.url))
+    }
 }
 
 fn target() -> String {
@@ -70,10 +83,15 @@ impl Vector {
     }
 
     pub(crate) fn verifier(&self) -> Verifier {
-        let expected = Expected { base: self.base.clone(), allow: self.allow.clone() };
+        let expected = Expected { base: self.base.clone(), allow: self.allow.clone(), access: self.access() };
         let secret = (!self.secret.is_empty()).then(|| Secret::new(&*self.secret));
         assert_eq!(self.scheme().problems(), [], "{}", self.name);
         Verifier::new(self.scheme().clone(), secret.as_slice(), expected).unwrap()
+    }
+
+    /// What is shown to the provider.
+    pub(crate) fn access(&self) -> BTreeMap<String, Secret> {
+        self.scheme().access().into_iter().map(|name| (name.to_owned(), Secret::new(SHOWN))).collect()
     }
 
     pub(crate) fn wall(&self) -> u64 {
@@ -83,11 +101,7 @@ impl Vector {
     /// The keys that the provider publishes.
     pub(crate) fn keys(&self) -> Option<KeySet> {
         let published = self.fetched.as_ref()?;
-        let keys = match self.scheme().keys.as_ref().unwrap().format {
-            KeyFormat::Jwks => KeySet::of_jwks(published.body.as_bytes()),
-            KeyFormat::Pem => KeySet::of_pem(published.body.as_bytes()),
-        };
-        Some(keys.unwrap())
+        self.scheme().reading().unwrap().read(published.body.as_bytes()).unwrap()
     }
 
     pub(crate) fn verify(&self) -> Result<(), Rejection> {

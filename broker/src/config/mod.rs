@@ -31,6 +31,7 @@ mod store;
 mod tls;
 mod traces;
 mod value;
+mod verification;
 
 #[cfg(test)]
 mod tests;

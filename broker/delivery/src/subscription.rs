@@ -16,12 +16,14 @@
 //! | `flow` | what is read, and who is handed what |
 //! | `sessions` | who holds what after a stream opened, broke, or said goodbye |
 //! | `admin` | pause, seek, update, redrive, discard, delete |
+//! | `decision` | what is to become durable, who wants it, and what it costs |
 //! | `commit` | how decisions become commits and take effect |
 //! | `look` | what can be seen of single events and sessions |
 //! | `restore` | how a machine comes back |
 
 mod admin;
 mod commit;
+mod decision;
 mod failure;
 mod flow;
 mod look;

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Subscription,
-    commit::{Decision, MAX_COMMIT_ITEMS},
-    settle::Ask,
-};
+use super::{Subscription, commit::MAX_COMMIT_ITEMS, decision::Decision, settle::Ask};
 use crate::{
     Candidate, CloseReason, Config, Input, NotDone, Offset, Output, Outputs, Record, RequestId, SettleOutcome, output::MAX_FILTERS,
     record::Redriven,

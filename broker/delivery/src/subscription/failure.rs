@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Subscription, commit::Decision};
+use super::{Subscription, decision::Decision};
 use crate::{
     Defect, Offset, Outputs, Record, RevokeReason, Time,
     lease::Lease,

@@ -2,7 +2,7 @@
 //!
 //! Constraint: no more is read than could be handed out now, so memory follows the agents' appetite; and never beyond the bound.
 
-use super::{Subscription, commit::Decision};
+use super::{Subscription, decision::Decision};
 use crate::{
     Candidate, Defect, Deliver, Offset, Output, Outputs, Read, Record, SessionId, Time, Token, config::MAX_UNSETTLED, lease::Lease,
     unsettled::Entry,

@@ -8,7 +8,7 @@ use proptest::{
 };
 use waypost_delivery::Defect;
 
-use crate::{admin, failures, histories, reading, sessions, settling, world::DEFECT};
+use crate::{admin, failures, histories, holding, reading, sessions, settling, world::DEFECT};
 
 /// Whether the test fails with the defect. What it prints about that is no news.
 fn is_noticed(defect: Defect, test: impl FnOnce()) -> bool {
@@ -22,9 +22,9 @@ fn is_noticed(defect: Defect, test: impl FnOnce()) -> bool {
 fn every_defect_is_noticed_by_the_test_of_its_promise() {
     for defect in Defect::ALL {
         let test: fn() = match defect {
-            Defect::SnapshotForgetsLeased => settling::p2_what_was_not_settled_comes_again_after_a_snapshot_and_a_restart,
-            Defect::SecondLease => settling::p3_one_lease_at_a_time,
-            Defect::OutstandingUnlimited => settling::p3_no_session_and_no_subscription_holds_more_than_its_limit,
+            Defect::SnapshotForgetsLeased => holding::p2_what_was_not_settled_comes_again_after_a_snapshot_and_a_restart,
+            Defect::SecondLease => holding::p3_one_lease_at_a_time,
+            Defect::OutstandingUnlimited => holding::p3_no_session_and_no_subscription_holds_more_than_its_limit,
             Defect::AnsweredBeforeCommit => settling::p4_nothing_is_answered_before_it_is_durable,
             Defect::LateAckRefused => settling::p4_late_ack_is_accepted,
             Defect::SeekKeepsTokens => admin::p4_after_a_seek_earlier_deliveries_settle_nothing,

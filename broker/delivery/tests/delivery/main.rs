@@ -7,6 +7,7 @@ mod admin;
 mod defects;
 mod failures;
 mod histories;
+mod holding;
 mod model;
 mod reading;
 mod sessions;

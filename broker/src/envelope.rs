@@ -237,23 +237,25 @@ fn check_text(field: &str, value: &str, max: usize) -> Result<(), InvalidEvent> 
     }
 }
 
-/// The names that CloudEvents or the mapping in event.proto give another meaning.
-const RESERVED_ATTRIBUTES: [&str; 14] = [
+/// The attributes of CloudEvents, and of the mapping in event.proto, that have a place of their own in an event.
+pub(crate) const FIELDS: [&str; 13] = [
+    "specversion",
     "id",
     "source",
     "type",
     "subject",
     "time",
     "data",
-    "dataschema",
     "datacontenttype",
-    "specversion",
+    "dataschema",
     "partitionkey",
     "correlationid",
     "causationid",
     "wayposthops",
-    "database64",
 ];
+
+/// What is too like `data_base64`, in which CloudEvents write bytes.
+const LIKE_DATA: &str = "database64";
 
 fn check_attributes(event: &wire::Event) -> Result<(), InvalidEvent> {
     if event.attributes.len() > limits::MAX_ATTRIBUTES {
@@ -267,7 +269,7 @@ fn check_attributes(event: &wire::Event) -> Result<(), InvalidEvent> {
         if !fits || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
             return Err(invalid("attributes", format!("{name:?} is not a name of 1 to 64 of a-z and 0-9")));
         }
-        if RESERVED_ATTRIBUTES.contains(&&**name) {
+        if FIELDS.contains(&&**name) || name == LIKE_DATA {
             return Err(invalid("attributes", format!("{name:?} is an attribute of its own; set that field of the event")));
         }
         if value.len() > limits::MAX_ATTRIBUTE_VALUE_BYTES {

@@ -20,7 +20,7 @@ use waypost_proto::{
 };
 
 use super::{body, template::one_header};
-use crate::envelope::InvalidEvent;
+use crate::envelope::{FIELDS, InvalidEvent};
 
 /// What the headers of binary mode begin with.
 const PREFIX: &str = "ce-";
@@ -171,29 +171,12 @@ pub(super) fn complete(event: &mut wire::Event, json: &str) -> Result<(), Invali
     for (name, value) in named {
         event.attributes.extend(value.map(|value| (name.to_owned(), value)));
     }
-    for (name, value) in members.iter().filter(|(name, _)| !OURS.contains(&&***name)) {
+    for (name, value) in members.iter().filter(|(name, _)| !FIELDS.contains(&&***name)) {
         let value = scalar(value).map_err(|problem| invalid(name, problem))?;
         event.attributes.extend(value.map(|value| (name.clone().into_owned(), value)));
     }
     Ok(())
 }
-
-/// The attributes that have a place of their own in an event.
-const OURS: [&str; 13] = [
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "subject",
-    "time",
-    "data",
-    "datacontenttype",
-    "dataschema",
-    "partitionkey",
-    "correlationid",
-    "causationid",
-    "wayposthops",
-];
 
 fn members(json: &str) -> Option<Members<'_>> {
     serde_json::from_str(json).ok()

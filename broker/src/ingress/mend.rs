@@ -247,7 +247,7 @@ impl Source {
         let webhook = Webhook { head: &head, raw: raw.clone(), kind, now: received_at(kept), arrival: None, replay_of: None };
         if row.is_part {
             let id = Some(kept.identity.clone()).filter(|id| !id.is_empty() && !self.identity.looks_inside());
-            let event = self.event_of(&webhook, &raw, &raw, id, entropy)?;
+            let event = self.event_of(&webhook, &raw, &raw, id, entropy)?.event;
             return Ok(Batch { events: vec![(event, raw)], ..Batch::default() });
         }
         match self.understand(&webhook, entropy) {

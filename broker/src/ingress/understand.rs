@@ -94,7 +94,7 @@ impl Source {
             return Ok(Meaning::Greeting(greeting));
         }
         match &self.batch {
-            None => self.made_of(webhook, &json, raw, None, entropy).map(Meaning::Event).map_err(Meaningless::from),
+            None => self.event_of(webhook, &json, raw, None, entropy).map(Meaning::Event).map_err(Meaningless::from),
             Some(rule) => self.events_of(rule, webhook, &json, entropy).map(Meaning::Batch).map_err(Meaningless::from),
         }
     }
@@ -119,7 +119,7 @@ impl Source {
         for (index, item) in items.iter().enumerate() {
             let bytes = json.slice_ref(item.as_bytes());
             let id = whole.as_ref().filter(|id| !id.is_empty()).map(|id| format!("{id}#{index}"));
-            match self.made_of(webhook, &bytes, &bytes, id, entropy) {
+            match self.event_of(webhook, &bytes, &bytes, id, entropy) {
                 Ok(Made { event, is_doubtful }) => {
                     batch.is_doubtful |= is_doubtful;
                     batch.events.push((event, bytes));
@@ -137,18 +137,6 @@ impl Source {
 
     /// The event of one payload. `id` is its identity where that does not follow from the payload.
     pub(super) fn event_of(
-        &self,
-        webhook: &Webhook<'_>,
-        json: &Bytes,
-        raw: &Bytes,
-        id: Option<String>,
-        entropy: &Entropy,
-    ) -> Result<NewEvent, Undecodable> {
-        self.made_of(webhook, json, raw, id, entropy).map(|made| made.event)
-    }
-
-    /// The same with what is to be counted of it.
-    fn made_of(
         &self,
         webhook: &Webhook<'_>,
         json: &Bytes,

@@ -126,7 +126,7 @@ fn with_query(url: &str, name: &str, value: &str) -> String {
     format!("{base}?{}{separator}{name}={}", others.join("&"), escaped(value))
 }
 
-fn same_host(url: &str, next: &str) -> bool {
+pub(super) fn same_host(url: &str, next: &str) -> bool {
     let host = |url: &str| url.parse::<Uri>().ok().map(|url| (url.scheme().cloned(), url.authority().cloned()));
     host(url).is_some_and(|first| Some(first) == host(next))
 }

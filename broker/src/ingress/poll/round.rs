@@ -14,7 +14,7 @@ use waypost_store::{AppendError, CommitError, EventHead, EventStore, ReadError, 
 
 use super::{
     PollPlan, Polled, pacing,
-    page::{Item, Page, PageError},
+    page::{Item, Page, PageError, same_host},
     state::State,
 };
 use crate::{
@@ -100,9 +100,12 @@ impl Poller {
         let state = State::load(&*self.store, &source.name).await.map_err(PollError::Store)?;
         let mut state = state.unwrap_or_else(|| State::starting_at(now.saturating_sub(plan.lookback.micros())));
         self.settle(source, &mut state, now).await?;
-        if state.next.is_empty() {
+        // A page of another host is one of before a change of the configuration: what is shown to the one is not for the other.
+        if state.next.is_empty() || !same_host(&plan.first(state.from), &state.next) {
             state.begin(plan);
         }
+        // What came is counted once, and while the provider does not answer, the time from which on it is asked stays.
+        state.keep(&*self.store, &source.name, now).await.map_err(PollError::Store)?;
         for _ in 0..MAX_POLL_PAGES {
             let page = match self.page(plan, &state.next).await {
                 Err(error) if error.is_about_the_page() => {
@@ -145,7 +148,7 @@ impl Poller {
         let (now, head) = (self.clock.now(), head(source, plan));
         let webhook = Webhook { head: &head, raw: item.json.clone(), kind: Kind::Json, now, arrival: None, replay_of: None };
         let event = match plan.id(&item.json).transpose() {
-            Ok(id) => source.event_of(&webhook, &item.json, &item.json, id, &self.entropy),
+            Ok(id) => source.event_of(&webhook, &item.json, &item.json, id, &self.entropy).map(|made| made.event),
             Err(absent) => Err(Undecodable::lacking(Reason::NoIdentity, &absent)),
         };
         let polled = match event {

@@ -111,6 +111,31 @@ async fn a_round_that_breaks_off_goes_on_at_its_page() {
 }
 
 #[tokio::test]
+async fn what_happens_while_the_provider_does_not_answer_is_found_once_it_does() {
+    let provider = StandIn::new(&["api.stripe.com"], |_| answer(503, "", "")).await;
+    let edge = Harness::new(STRIPE);
+    edge.round(&provider, "stripe").await.unwrap_err();
+    let provider = StandIn::new(&["api.stripe.com"], |_| answer(200, "", &list(&[charge("evt_1", SECONDS + 60, 0)], false))).await;
+    let (source, an_hour_later) = (edge.sources.get("stripe").unwrap(), Clock::starting_at(NOW + 3_600_000_000));
+    let poller = Poller::new(Arc::clone(&edge.store), an_hour_later, Arc::new(Entropy::seeded(3)), provider.fetcher());
+    poller.round(source, source.poll.as_ref().unwrap()).await.unwrap();
+    assert_eq!(edge.polled("stripe"), [("recovered", 1)]);
+}
+
+#[tokio::test]
+async fn a_page_of_before_a_change_of_the_host_is_not_asked_for() {
+    let provider = StandIn::new(&["one.myshopify.com", "two.myshopify.com"], |_| answer(503, "", "")).await;
+    let shop = "[shop]\nscheme = \"shopify\"\nsecrets = [\"file:secret\"]\npoll = { token = \"file:next\", values = { shop = \"one\" } }";
+    let edge = Harness::new(shop);
+    edge.round(&provider, "shop").await.unwrap_err();
+    let changed = Harness::on(Arc::clone(&edge.store), &shop.replace("\"one\"", "\"two\""));
+    changed.round(&provider, "shop").await.unwrap_err();
+    let hosts: Vec<_> =
+        provider.asked().iter().filter_map(|head| head.lines().find(|line| line.starts_with("host:")).map(str::to_owned)).collect();
+    assert_eq!(hosts, ["host: one.myshopify.com", "host: two.myshopify.com"]);
+}
+
+#[tokio::test]
 async fn a_page_that_the_provider_does_not_know_any_more_begins_the_list_anew() {
     let provider = StandIn::new(&["api.stripe.com"], |head| match target(head).contains("starting_after") {
         false => answer(200, "", &list(&[charge("evt_2", SECONDS + 2, 0)], true)),
@@ -191,10 +216,12 @@ async fn deliveries_that_github_could_not_make_are_made_again_and_counted_when_t
     deliveries.lock().unwrap().insert(0, delivery(5, "missed", "2026-04-05T10:40:00Z", "timed out"));
     edge.round(&provider, "github").await.unwrap();
     assert_eq!(posts(), ["POST /repos/acme/shop/hooks/7/deliveries/5/attempts HTTP/1.1"]);
+    let broken = StandIn::new(&["api.github.com"], |_| answer(503, "", "")).await;
     let answered = edge.post("github", "missed", Some("push"), &PUSH.replace("main", "next")).await;
     assert_eq!(answered.status, StatusCode::ACCEPTED);
+    edge.round(&broken, "github").await.unwrap_err();
     edge.round(&provider, "github").await.unwrap();
-    assert!(edge.polled("github").contains(&("recovered", 1)), "{:?}", edge.polled("github"));
+    assert!(edge.polled("github").contains(&("recovered", 1)), "once: {:?}", edge.polled("github"));
     assert_eq!(posts(), [""; 0]);
 }
 
